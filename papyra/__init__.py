@@ -1,0 +1,108 @@
+"""papyra: an async actor runtime whose whole life is on record. Names are imported when they are used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from papyra.actor import Actor
+    from papyra.address import ActorAddress
+    from papyra.audit import Accounting, ActorInfo, AuditReport
+    from papyra.context import ActorContext
+    from papyra.events import StopReason
+    from papyra.exceptions import (
+        ActorStopped,
+        AskTimeout,
+        MailboxClosed,
+        MailboxFull,
+        NameTaken,
+        PapyraError,
+        PersistenceStartupError,
+    )
+    from papyra.hooks import FailureInfo, SystemHooks
+    from papyra.messages import DeadLetterReason, ProxyCall, ProxyGetAttr, ProxySetAttr
+    from papyra.payloads import message
+    from papyra.proxy import ActorProxy, ProxyAccessor
+    from papyra.ref import ActorRef, DeadLetter, Terminated
+    from papyra.supervision import Strategy, SupervisionPolicy, SupervisorDecision
+    from papyra.system import ActorSystem
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "Accounting": "papyra.audit",
+    "Actor": "papyra.actor",
+    "ActorAddress": "papyra.address",
+    "ActorContext": "papyra.context",
+    "ActorInfo": "papyra.audit",
+    "ActorProxy": "papyra.proxy",
+    "ActorRef": "papyra.ref",
+    "ActorStopped": "papyra.exceptions",
+    "ActorSystem": "papyra.system",
+    "AskTimeout": "papyra.exceptions",
+    "AuditReport": "papyra.audit",
+    "DeadLetter": "papyra.ref",
+    "DeadLetterReason": "papyra.messages",
+    "FailureInfo": "papyra.hooks",
+    "MailboxClosed": "papyra.exceptions",
+    "MailboxFull": "papyra.exceptions",
+    "NameTaken": "papyra.exceptions",
+    "PapyraError": "papyra.exceptions",
+    "PersistenceStartupError": "papyra.exceptions",
+    "ProxyAccessor": "papyra.proxy",
+    "ProxyCall": "papyra.messages",
+    "ProxyGetAttr": "papyra.messages",
+    "ProxySetAttr": "papyra.messages",
+    "StopReason": "papyra.events",
+    "Strategy": "papyra.supervision",
+    "SupervisionPolicy": "papyra.supervision",
+    "SupervisorDecision": "papyra.supervision",
+    "SystemHooks": "papyra.hooks",
+    "Terminated": "papyra.ref",
+    "message": "papyra.payloads",
+}
+
+__all__ = [
+    "Accounting",
+    "Actor",
+    "ActorAddress",
+    "ActorContext",
+    "ActorInfo",
+    "ActorProxy",
+    "ActorRef",
+    "ActorStopped",
+    "ActorSystem",
+    "AskTimeout",
+    "AuditReport",
+    "DeadLetter",
+    "DeadLetterReason",
+    "FailureInfo",
+    "MailboxClosed",
+    "MailboxFull",
+    "NameTaken",
+    "PapyraError",
+    "PersistenceStartupError",
+    "ProxyAccessor",
+    "ProxyCall",
+    "ProxyGetAttr",
+    "ProxySetAttr",
+    "StopReason",
+    "Strategy",
+    "SupervisionPolicy",
+    "SupervisorDecision",
+    "SystemHooks",
+    "Terminated",
+    "__version__",
+    "message",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

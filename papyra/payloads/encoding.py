@@ -1,0 +1,102 @@
+"""Any Python value to one line of strict JSON, and what was lost. Never raises; the same for all backends."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from papyra.payloads.excerpt import excerpt
+from papyra.payloads.fidelity import DEFAULT_LIMITS, Encoded, Fidelity
+from papyra.payloads.instances import InstanceWalk
+from papyra.payloads.names import message_name
+from papyra.payloads.redaction import DEFAULT_REDACTION
+from papyra.payloads.walk import CACHED_LENGTH, MAX_INT, MIN_INT, UNSTORABLE_KEYS, TooLargeError, odd_key_test
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from papyra.payloads.fidelity import PayloadLimits
+    from papyra.payloads.redaction import Redaction
+    from papyra.payloads.shapes import KnownType
+
+# DEL, the C1 controls and the two Unicode line ends are legal in JSON, but no line of a log should hold them.
+_UNPRINTABLE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+
+_FEW = 32
+_SHORT = 4096
+_NOTHING_KNOWN: Mapping[type, KnownType] = MappingProxyType({})
+_NO_ROOM = "no stack or memory was left to encode it"
+LAST_RESORT = Encoded(
+    b'{"unstorable":"%b","repr":""}' % _NO_ROOM.encode(), Fidelity.UNSTORABLE, f"data: {_NO_ROOM}"
+)
+
+
+def encode(
+    value: object, *, limits: PayloadLimits = DEFAULT_LIMITS, redaction: Redaction | None = None
+) -> Encoded:
+    """Return the tagged JSON of any value.
+
+    Fidelity is about `decode`, which knows no classes: a dataclass or plain enum reads back as `Foreign`, a
+    subclass of a built-in as its equal base, and so both are inexact.
+    """
+    try:
+        flat = _flat(value, redaction)
+        if flat is not None and len(flat) <= limits.max_bytes:
+            return Encoded(flat, Fidelity.EXACT)
+        return run_walk(value, InstanceWalk(limits, redaction, _NOTHING_KNOWN))
+    except Exception:  # noqa: BLE001  # what is left: stack or memory ran out again while noting just that
+        return LAST_RESORT
+
+
+def _flat(value: object, redaction: Redaction | None) -> bytes | None:
+    """Return the JSON of a small dict of short plain text and numbers, the usual event; else ``None``.
+
+    Says what the walk would say, in half the time.
+    """
+    if type(value) is not dict or len(value) > _FEW:
+        return None
+    copy = value.copy()
+    is_odd = odd_key_test(redaction)
+    for key, item in copy.items():
+        if type(key) is not str or len(key) > CACHED_LENGTH or is_odd(key) or not _is_plain(item):
+            return None
+    return None if copy.keys() == UNSTORABLE_KEYS else _one_line(msgspec.json.encode(copy))
+
+
+def _is_plain(item: object) -> bool:
+    kind = type(item)
+    if kind is str:
+        return len(item) <= _SHORT and item.isascii()  # type: ignore[arg-type,attr-defined]  # exactly str
+    if kind is int:
+        return MIN_INT <= item <= MAX_INT  # type: ignore[operator]  # exactly int
+    return item is None or kind is bool or (kind is float and isfinite(item))  # type: ignore[arg-type]
+
+
+def run_walk(value: object, walk: InstanceWalk, *, as_message: bool = False) -> Encoded:
+    """Encode one value; ``as_message`` leaves its own class to be named by whoever wraps the JSON."""
+    limits = walk.limits
+    try:
+        tree = walk.message(value) if as_message else walk.value(value)
+        json = _one_line(msgspec.json.encode(tree))
+        if len(json) <= limits.max_bytes:
+            return Encoded(json, walk.losses.fidelity, walk.losses.detail)
+        why = f"larger than {limits.max_bytes} bytes"
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except TooLargeError:
+        why = f"larger than {limits.max_bytes} bytes"
+    except BaseException as error:  # noqa: BLE001  # a class whose metaclass raises; a stack that was nearly full
+        why = f"encoding it raised {message_name(error)}"
+    text = excerpt(value, max_bytes=limits.max_repr_bytes, redaction=walk.redaction or DEFAULT_REDACTION)
+    json = _one_line(msgspec.json.encode({"unstorable": why, "repr": text}))
+    return Encoded(json, Fidelity.UNSTORABLE, f"data: {why}")
+
+
+def _one_line(json: bytes) -> bytes:
+    if json.isascii() and b"\x7f" not in json:
+        return json
+    return _UNPRINTABLE.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), json)
