@@ -1,0 +1,131 @@
+"""An open store file that takes whole lines: header first, a torn tail kept apart, part writes taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papyra.clock import mint_incarnation
+from papyra.exceptions import NewerFormatError, RecordDecodeError
+from papyra.persistence import codec
+from papyra.persistence._files.fs import Access, opened, read_all, stat_or_none, write_all
+from papyra.persistence._files.lines import LineReader, Sort
+from papyra.persistence.integrity import HistoryCheck
+
+if TYPE_CHECKING:
+    from papyra.persistence._files.scan import Place
+
+FAMILY = "all"
+"""What the one file of this store holds: records of every kind."""
+
+_HEADER_BYTES = 4096
+
+
+class AppendFile:
+    """Made by opening, which creates a file that is missing; nothing that is there is changed before `write`.
+
+    ``OSError`` out of `sync` means that nothing since ``synced`` is known to be on the medium, now or later.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._fs = place.fs
+        is_new = stat_or_none(self._fs, place.path) is None
+        self._fd = self._fs.open(place.path, Access.CREATE if is_new else Access.APPEND)
+        try:
+            found = self._fs.fstat(self._fd)
+            self._key = found.key
+            self.end = found.size
+            self.synced = 0
+            self._needs_newline = False
+            if self.end:
+                self._look_at_ends()
+            else:
+                self._write_header()
+            self.sync()  # a record of a process that was killed may be readable, yet not on the medium
+            self._fs.sync_folder(place.path.parent)
+        except BaseException:
+            self.close()
+            raise
+
+    def _look_at_ends(self) -> None:
+        first, newline, _ = read_all(self._fs, self._fd, _HEADER_BYTES, 0).partition(b"\n")
+        if newline:
+            refuse_newer(self._place, first)
+        # A torn last line stays as it is, for a scan to find, and the next line begins a new one.
+        self._needs_newline = read_all(self._fs, self._fd, 1, self.end - 1) != b"\n"
+
+    def _write_header(self) -> None:
+        try:
+            self.write(new_header(self._place))
+        except OSError:
+            self.take_back()
+            raise
+
+    def is_current(self) -> bool:
+        """Whether the store's path still names this file, with nothing in it that we have not written."""
+        found = stat_or_none(self._fs, self._place.path)
+        return found is not None and found.key == self._key and found.size == self.end
+
+    def write(self, data: bytes) -> None:
+        """Add whole lines in one write; after an error call `take_back`."""
+        if self._needs_newline:
+            data = b"\n" + data
+        write_all(self._fs, self._fd, data)
+        self.end += len(data)
+        self._needs_newline = False
+
+    def take_back(self) -> bool:
+        """Cut off what a failed `write` left; whether that worked."""
+        try:
+            self._fs.truncate(self._fd, self.end)
+        except OSError:
+            return False
+        return True
+
+    def sync(self) -> None:
+        self._fs.sync(self._fd)
+        self.synced = self.end
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._fs.close(fd)
+
+
+def new_header(place: Place) -> bytes:
+    """Return the first line of a store that begins now."""
+    return codec.encode_header(store=mint_incarnation(place.clock.now()), family=FAMILY, segment=1)
+
+
+def refuse_newer(place: Place, first_line: bytes) -> None:
+    """Raise `NewerFormatError` where the file's first line is the header of a newer version."""
+    if not codec.is_framed(first_line) or not codec.has_sound_checksum(first_line):
+        return
+    try:
+        header = codec.decode_header(first_line)
+    except RecordDecodeError:
+        return
+    if header.format > codec.FORMAT:
+        raise newer_format(place, header.format)
+
+
+def newer_format(place: Place, found: int | None) -> NewerFormatError:
+    """Return the error for a store that only a newer version may touch."""
+    which = f"format {found}" if found is not None else "a newer format"
+    return NewerFormatError(
+        f"{place.path} is written in {which}, this version knows up to {codec.FORMAT}: upgrade papyra; "
+        "nothing was read or changed"
+    )
+
+
+def read_history(place: Place) -> HistoryCheck:
+    """Read every identity the file holds."""
+    history = HistoryCheck()
+    if stat_or_none(place.fs, place.path) is None:
+        return history
+    with opened(place.fs, place.path) as fd:
+        size = place.fs.fstat(fd).size
+        for piece in LineReader().pieces(lambda length, offset: read_all(place.fs, fd, length, offset), size):
+            if piece.sort is Sort.RECORD and piece.head is not None:
+                history.add(piece.head, checksum=codec.checksum_of(piece.text))
+    return history

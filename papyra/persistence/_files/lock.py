@@ -1,0 +1,138 @@
+"""One writer for each store: an advisory lock beside the file, with a note for humans about who holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from papyra.exceptions import StoreLockedError
+from papyra.node import this_node
+from papyra.persistence._files.fs import Access, opened, write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from papyra.persistence._files.fs import FileSystem
+
+_TRIES = 5
+_PAUSE_SECONDS = 0.02
+_NOTE_BYTES = 4096
+
+_held: WeakSet[StoreLock] = WeakSet()
+_fork_guard = threading.Event()
+
+
+class StoreLock:
+    """``<store>.lock``, held through an open file and never deleted: its end is the end of its process."""
+
+    def __init__(self, fs: FileSystem, store: Path) -> None:
+        self._fs = fs
+        self._store = store
+        self._path = store.with_name(f"{store.name}.lock")
+        self._fd: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd is not None
+
+    def acquire(self) -> int | None:
+        """Take the lock; returns from which byte on the last holder left the store in doubt, if it did.
+
+        Raises `StoreLockedError` with the holder's name, ``OSError`` where there can be no lock file.
+        """
+        if self._fd is not None:
+            return None
+        fd = self._fs.open(self._path, Access.LOCK)
+        try:
+            is_ours = self._take(fd)
+            note = _read_note(self._fs, fd)
+        except BaseException:
+            self._fs.close(fd)
+            raise
+        if not is_ours:
+            self._fs.close(fd)
+            raise StoreLockedError(self._refusal(note))
+        self._fd = fd
+        _close_after_fork(self)
+        doubtful = note.get("doubtful_from")
+        return doubtful if isinstance(doubtful, int) else None
+
+    def _take(self, fd: int) -> bool:
+        for _ in range(_TRIES):  # a scan that asks whether somebody writes holds it for an instant
+            if self._fs.lock(fd):
+                return True
+            threading.Event().wait(_PAUSE_SECONDS)
+        return False
+
+    def sign(self, now: float, *, doubtful_from: int | None = None) -> None:
+        """Write down who holds the lock and, for the next holder, from where on a sync has failed."""
+        if self._fd is None:
+            return
+        node = this_node()
+        note: dict[str, object] = {
+            "pid": node.pid,
+            "host": node.host,
+            "command": " ".join(sys.argv)[:500],
+            "since": now,
+        }
+        if doubtful_from is not None:
+            note["doubtful_from"] = doubtful_from
+        with suppress(OSError):  # for humans only: no reason to refuse the lock
+            self._fs.truncate(self._fd, 0)
+            write_all(self._fs, self._fd, json.dumps(note).encode() + b"\n")
+            if doubtful_from is not None:
+                self._fs.sync(self._fd)
+
+    def release(self) -> None:
+        """Let the next writer in."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            self._fs.close(fd)
+
+    def is_held_by_anybody(self) -> bool:
+        """Whether some writer, this one included, holds the lock now; asks without waiting."""
+        if self._fd is not None:
+            return True
+        with suppress(OSError), opened(self._fs, self._path) as fd:
+            return not self._fs.lock(fd, shared=True)
+        return False
+
+    def forget(self) -> None:
+        """Close this process's copy of the lock, which its parent goes on holding."""
+        if self._fd is not None:
+            with suppress(OSError):
+                self._fs.close(self._fd)
+            self._fd = None
+
+    def _refusal(self, note: dict[str, object]) -> str:
+        holder = f"process {note.get('pid', '?')} on {note.get('host', '?')} ({note.get('command', '?')})"
+        return (
+            f"{self._store} is being written by {holder}; stop it first, or use what works meanwhile: "
+            f"papyra persistence scan --path {self._store}, papyra persistence inspect --path {self._store}"
+        )
+
+
+def _read_note(fs: FileSystem, fd: int) -> dict[str, object]:
+    try:
+        note = json.loads(fs.pread(fd, _NOTE_BYTES, 0))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _close_after_fork(lock: StoreLock) -> None:
+    _held.add(lock)  # a child that kept its copy would hold the lock beyond its parent's end
+    if not _fork_guard.is_set():
+        _fork_guard.set()
+        os.register_at_fork(after_in_child=_forget_all)
+
+
+def _forget_all() -> None:
+    for lock in list(_held):
+        lock.forget()

@@ -1,0 +1,51 @@
+"""The events a store writes about itself: what was lost, whose life ended unseen, what a recovery did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papyra.exceptions import RecordDecodeError
+from papyra.persistence import codec
+from papyra.persistence._files.fs import read_all
+from papyra.persistence.models import EventType, PersistedEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from papyra.persistence._files.scan import FileScan
+    from papyra.persistence.models import LossNote
+
+
+class Notes:
+    """Makes events about what ``scan`` found; ``fd`` is the file it read, for the systems' names."""
+
+    def __init__(self, scan: FileScan, fd: int | None = None) -> None:
+        self._scan = scan
+        self._fd = fd
+
+    def losses(self, losses: Iterable[LossNote]) -> Iterator[PersistedEvent]:
+        for loss in losses:
+            yield self._event(self._system_of(loss.incarnation), EventType.RECORDS_LOST, loss.to_payload())
+
+    def lost_incarnations(self) -> Iterator[PersistedEvent]:
+        for life in self._scan.lost:
+            payload = {"closes": life.incarnation, "last_seen": life.last_seen}
+            yield self._event(self._system_of(life.incarnation), EventType.INCARNATION_LOST, payload)
+
+    def recovery(self, summary: Mapping[str, object]) -> PersistedEvent:
+        newest = next(reversed(self._scan.check.samples), "")
+        return self._event(self._system_of(newest), EventType.RECOVERY_RUN, summary)
+
+    def _event(self, system_id: str, type_: EventType, payload: object) -> PersistedEvent:
+        return PersistedEvent(system_id, "", type_.value, payload, self._scan.place.clock.now())
+
+    def _system_of(self, incarnation: str) -> str:
+        span = self._scan.check.samples.get(incarnation)
+        if span is None or self._fd is None:
+            return ""
+        line = read_all(self._scan.place.fs, self._fd, span.length, span.offset)
+        try:
+            record = codec.decode_record(line) if incarnation else codec.decode_legacy(line)
+        except RecordDecodeError:
+            return ""
+        return record.system_id if record is not None else ""

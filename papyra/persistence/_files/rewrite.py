@@ -1,0 +1,72 @@
+"""Put a new content in a file's place: either the old one is there or the new one, at any moment."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from papyra.persistence._files.edits import Span
+from papyra.persistence._files.fs import COPY_BYTES, Access, opened, read_all, write_all
+from papyra.persistence.query import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from papyra.persistence._files.fs import FileSystem
+    from papyra.persistence._files.scan import Place
+    from papyra.persistence.query import ProgressCallback
+
+
+def rewrite(place: Place, parts: Iterable[Span | bytes], progress: ProgressCallback | None = None) -> None:
+    """Replace the file by ``parts``, spans of it copied raw; durable, with mode and owner kept, on return.
+
+    An error before the replacement leaves the old file as it was, and nothing beside it.
+    """
+    fs = place.fs
+    with opened(fs, place.path) as old:
+        like = fs.fstat(old)
+        new = fs.open(place.unfinished, Access.CREATE)
+        try:
+            try:
+                fs.copy_access(like, new)
+                done = 0
+                for chunk in _chunks(fs, old, parts):
+                    write_all(fs, new, chunk)
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(Progress(records=0, bytes=done, total_bytes=max(like.size, done)))
+                fs.sync_all(new)
+            finally:
+                fs.close(new)
+            fs.replace(place.unfinished, place.path)
+        except BaseException:
+            with suppress(OSError):
+                fs.remove(place.unfinished)
+            raise
+    fs.sync_folder(place.path.parent)
+
+
+def renew(place: Place) -> None:
+    """Write the file anew, as it reads now: after a failed sync only that proves what the medium holds."""
+    rewrite(place, (Span(0, place.fs.stat(place.path).size),))
+
+
+def _chunks(fs: FileSystem, old: int, parts: Iterable[Span | bytes]) -> Iterator[bytes]:
+    small: list[bytes] = []
+    held = 0
+    for part in parts:
+        if held > COPY_BYTES:
+            yield b"".join(small)
+            small, held = [], 0
+        if isinstance(part, bytes):
+            small.append(part)
+            held += len(part)
+        elif part.length < COPY_BYTES:
+            small.append(read_all(fs, old, part.length, part.offset))
+            held += part.length
+        else:
+            yield b"".join(small)
+            small, held = [], 0
+            for done in range(0, part.length, COPY_BYTES):
+                yield read_all(fs, old, min(COPY_BYTES, part.length - done), part.offset + done)
+    yield b"".join(small)

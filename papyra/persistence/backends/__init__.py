@@ -1,0 +1,1 @@
+"""The backends, one module each; import the one you use."""

@@ -1,0 +1,365 @@
+"""Every public method of a backend, written once over five primitives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar, cast
+
+from papyra.clock import SYSTEM_CLOCK, Clock, mint_incarnation
+from papyra.exceptions import (
+    AppendError,
+    BackendClosedError,
+    PersistenceError,
+)
+from papyra.persistence import codec
+from papyra.persistence.metrics import PersistenceMetrics
+from papyra.persistence.models import (
+    CompactionReport,
+    PersistedAudit,
+    PersistedDeadLetter,
+    PersistedEvent,
+    PersistenceRecoveryConfig,
+    PersistenceRecoveryReport,
+    PersistenceScanReport,
+    Record,
+    RecordId,
+    RecordKind,
+    ScanDepth,
+    StoreStats,
+)
+from papyra.persistence.query import DEFAULT_LIMIT, Page, ProgressCallback, RecordQuery, check_limit
+from papyra.persistence.retention import UNLIMITED, RetentionPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from papyra.persistence.backend import Capabilities
+
+R = TypeVar("R", PersistedEvent, PersistedAudit, PersistedDeadLetter)
+Refused = list[tuple[int, PersistenceError]]
+
+_TURN_RECORDS = 100
+_TURN_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class Entry:
+    """One record on its way to the medium, its content fixed. ``line`` follows once its identity is known."""
+
+    record: Record
+    body: bytes = b""
+    id: RecordId | None = None
+    line: bytes = b""
+
+    @classmethod
+    def of(cls, record: Record) -> Entry:
+        """Fix the content, and the line where there is an identity; raises `InvalidRecordError`."""
+        entry = cls(record, codec.encode_body(record))
+        if record.incarnation or record.seq:
+            entry.encode(RecordId(record.incarnation, record.kind.value, record.seq))
+        return entry
+
+    @property
+    def size(self) -> int:
+        """How many bytes the line has or, before its identity is known, may have."""
+        return len(self.line) or len(self.body) + codec.FRAME_ROOM
+
+    def encode(self, identity: RecordId) -> None:
+        """Fix the identity and the bytes; raises `InvalidRecordError` for what is not an identity."""
+        incarnation, kind, seq = identity
+        self.line = codec.frame_record(kind, self.body, incarnation=incarnation, seq=seq)
+        self.id = identity
+        self.body = b""
+
+
+class WriterIdentity:
+    """Gives records that come without an identity this process's writer incarnation, contiguous per kind.
+
+    Used in the backend's one ordered place (its writer thread or lock), so that a batch that failed can give
+    its numbers back: a refused or unwritten record leaves no hole.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pid = 0
+        self._incarnation = ""
+        self._last: dict[str, int] = {}
+
+    def next(self, kind: str) -> RecordId:
+        """Return the identity that follows; in a forked child a new incarnation begins."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._incarnation = mint_incarnation(self._clock.now())
+            self._last = {}
+        return RecordId(self._incarnation, kind, self._last.get(kind, 0) + 1)
+
+    def take(self, identity: RecordId) -> None:
+        """Count ``identity`` as used."""
+        self._last[identity.kind] = identity.seq
+
+    def mark(self) -> object:
+        """Remember the state to go back to when a batch fails."""
+        return self._pid, self._incarnation, dict(self._last)
+
+    def rewind(self, mark: object) -> None:
+        """Give back every number taken since `mark`."""
+        self._pid, self._incarnation, self._last = cast("tuple[int, str, dict[str, int]]", mark)
+
+    def encode(self, entries: Sequence[Entry]) -> Refused:
+        """Give those of ``entries`` that have no identity theirs, in order; returns what cannot be stored."""
+        refused: Refused = []
+        for position, entry in enumerate(entries):
+            if entry.id is None:
+                identity = self.next(entry.record.kind.value)
+                try:
+                    entry.encode(identity)
+                except PersistenceError as error:
+                    refused.append((position, error))
+                else:
+                    self.take(identity)
+            elif entry.id.incarnation == self._incarnation and entry.id.seq > self._last.get(
+                entry.id.kind, 0
+            ):
+                self.take(entry.id)  # one of ours that came back, as after a retry: its number is not free
+        return refused
+
+
+class BasePersistence(ABC):
+    """What every backend shares; a subclass brings the primitives ``_append`` … ``_close`` and ``_stats``."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(
+        self, retention_policy: RetentionPolicy | None = None, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._retention = retention_policy or UNLIMITED
+        self._metrics = PersistenceMetrics()
+        self._clock = clock
+        self._writer_identity = WriterIdentity(clock)
+        self._closed = False
+
+    @property
+    def retention(self) -> RetentionPolicy:
+        """What reads show, and what `compact` makes physical when it is given no policy."""
+        return self._retention
+
+    @property
+    def metrics(self) -> PersistenceMetrics:
+        """Counters of this object."""
+        return self._metrics
+
+    @property
+    def closed(self) -> bool:
+        """Whether `aclose` was called."""
+        return self._closed
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Store ``records`` in order; durable when it returns, idempotent by identity."""
+        self._check_open()
+        records = tuple(records)
+        entries, positions, refused = await self._encode(records)
+        try:
+            if entries:
+                refused += [(positions[index], error) for index, error in await self._append(entries)]
+        except PersistenceError:
+            self._metrics.add("write_errors")
+            raise
+        self._metrics.add("records_written", len(records) - len(refused))
+        self._metrics.add("bytes_written", sum(len(entry.line) for entry in entries))
+        if refused:
+            self._metrics.add("write_errors")
+            raise AppendError(sorted(refused, key=lambda item: item[0]))
+
+    async def _encode(self, records: Sequence[Record]) -> tuple[list[Entry], list[int], Refused]:
+        entries: list[Entry] = []
+        positions: list[int] = []
+        refused: Refused = []
+        unseen = 0
+        for position, record in enumerate(records):
+            try:
+                entry = Entry.of(record)
+            except PersistenceError as error:
+                refused.append((position, error))
+                continue
+            entries.append(entry)
+            positions.append(position)
+            unseen += entry.size
+            if unseen > _TURN_BYTES or position % _TURN_RECORDS == _TURN_RECORDS - 1:
+                unseen = 0
+                await asyncio.sleep(0)  # a large batch must not hold up its loop
+        return entries, positions, refused
+
+    async def record_event(self, event: PersistedEvent) -> None:
+        """Store one event; returns when it is durable."""
+        await self._append_one(event)
+
+    async def record_audit(self, audit: PersistedAudit) -> None:
+        """Store one audit; returns when it is durable."""
+        await self._append_one(audit)
+
+    async def record_dead_letter(self, dead_letter: PersistedDeadLetter) -> None:
+        """Store one dead letter; returns when it is durable."""
+        await self._append_one(dead_letter)
+
+    async def _append_one(self, record: Record) -> None:
+        try:
+            await self.append((record,))
+        except AppendError as error:
+            raise error.refused[0][1] from error
+
+    async def read(self, query: RecordQuery) -> Page[Record]:
+        """Return one page."""
+        self._check_open()
+        return await self._read(query)
+
+    async def list_events(
+        self, *, limit: int | None = None, since: float | None = None
+    ) -> tuple[PersistedEvent, ...]:
+        """Return the newest ``limit`` events, oldest first; without a limit all of them."""
+        return await self._list(PersistedEvent, limit, since)
+
+    async def list_audits(
+        self, *, limit: int | None = None, since: float | None = None
+    ) -> tuple[PersistedAudit, ...]:
+        """Return the newest ``limit`` audits, oldest first; without a limit all of them."""
+        return await self._list(PersistedAudit, limit, since)
+
+    async def list_dead_letters(
+        self, *, limit: int | None = None, since: float | None = None
+    ) -> tuple[PersistedDeadLetter, ...]:
+        """Return the newest ``limit`` dead letters, oldest first; without a limit all of them."""
+        return await self._list(PersistedDeadLetter, limit, since)
+
+    async def _list(self, cls: type[R], limit: int | None, since: float | None) -> tuple[R, ...]:
+        if limit is not None:
+            check_limit(limit, at_least=0)
+        if limit == 0:
+            self._check_open()
+            return ()
+        query = RecordQuery(kind=cls.kind, limit=min(limit or DEFAULT_LIMIT, DEFAULT_LIMIT), since=since)
+        found = [record async for record in self.iterate(query, total=limit)]
+        return cast("tuple[R, ...]", tuple(reversed(found)))
+
+    async def iterate(self, query: RecordQuery, *, total: int | None = None) -> AsyncIterator[Record]:
+        """Yield every record that ``query`` matches, page by page; ``total`` ends it early."""
+        left = total
+        while True:
+            page = await self.read(query)
+            for record in page.records:
+                if left is not None:
+                    if left == 0:
+                        return
+                    left -= 1
+                yield record
+            if page.cursor is None or left == 0:
+                return
+            query = replace(query, cursor=page.cursor)
+
+    async def scan(
+        self, depth: ScanDepth = ScanDepth.FULL, *, progress: ProgressCallback | None = None
+    ) -> PersistenceScanReport:
+        """Look for anomalies and change nothing."""
+        self._check_open()
+        self._metrics.add("scans")
+        try:
+            report = await self._scan(depth, progress)
+        except PersistenceError:
+            self._metrics.add("scan_errors")
+            raise
+        self._metrics.add("anomalies_detected", sum(report.counts.values()) or len(report.anomalies))
+        return report
+
+    async def recover(
+        self,
+        config: PersistenceRecoveryConfig | None = None,
+        *,
+        depth: ScanDepth = ScanDepth.FULL,
+        progress: ProgressCallback | None = None,
+    ) -> PersistenceRecoveryReport:
+        """Act on what a scan finds; what it removes lies in quarantine first."""
+        self._check_open()
+        self._metrics.add("recoveries")
+        try:
+            return await self._recover(config or PersistenceRecoveryConfig(), depth, progress)
+        except PersistenceError:
+            self._metrics.add("recovery_errors")
+            raise
+
+    async def compact(
+        self,
+        policy: RetentionPolicy | None = None,
+        *,
+        dry_run: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> CompactionReport:
+        """Remove for good what ``policy`` (default: `retention`) no longer keeps."""
+        self._check_open()
+        self._metrics.add("compactions")
+        try:
+            return await self._compact(policy or self._retention, dry_run=dry_run, progress=progress)
+        except PersistenceError:
+            self._metrics.add("compaction_errors")
+            raise
+
+    async def stats(self) -> StoreStats:
+        """Count records and bytes."""
+        self._check_open()
+        return await self._stats()
+
+    async def counts(self) -> dict[RecordKind, int]:
+        """Return how many records of each kind are stored."""
+        stats = await self.stats()
+        return {kind: stats.kinds[kind].records if kind in stats.kinds else 0 for kind in RecordKind}
+
+    async def aclose(self) -> None:
+        """Finish what was accepted and free everything. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendClosedError(f"the {self.name} backend was closed")
+
+    @abstractmethod
+    async def _append(self, entries: list[Entry]) -> Refused:
+        """Store ``entries`` in order; returns the refused ones by position, everything else is durable.
+
+        Entries without a line get theirs from ``self._writer_identity.encode`` in the one ordered place.
+        """
+
+    @abstractmethod
+    async def _read(self, query: RecordQuery) -> Page[Record]: ...
+
+    @abstractmethod
+    async def _scan(self, depth: ScanDepth, progress: ProgressCallback | None) -> PersistenceScanReport: ...
+
+    @abstractmethod
+    async def _recover(
+        self, config: PersistenceRecoveryConfig, depth: ScanDepth, progress: ProgressCallback | None
+    ) -> PersistenceRecoveryReport: ...
+
+    @abstractmethod
+    async def _compact(
+        self, policy: RetentionPolicy, *, dry_run: bool, progress: ProgressCallback | None
+    ) -> CompactionReport: ...
+
+    @abstractmethod
+    async def _stats(self) -> StoreStats: ...
+
+    @abstractmethod
+    async def _close(self) -> None: ...
+
+
+PersistenceBackend = BasePersistence
+"""The published name of the base class."""

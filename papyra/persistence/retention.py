@@ -1,0 +1,111 @@
+"""Decide which records may go. Pure: the caller brings the clock and does the deleting."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from papyra.persistence.models import RecordKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Storable(Protocol):
+    """What retention has to know of one stored record."""
+
+    @property
+    def timestamp(self) -> float:
+        """The record's own time."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes in the store."""
+        ...
+
+
+class Stored(NamedTuple):
+    """Just that."""
+
+    timestamp: float
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """How much history each kind keeps; ``None`` means no limit, ``0`` keep none.
+
+    The limits hold for each kind by itself, over the whole store; a nested policy replaces them for its kind.
+    Bytes are stored bytes, age is the record's own time.
+    """
+
+    max_records: int | None = None
+    max_age_seconds: float | None = None
+    max_total_bytes: int | None = None
+    _: KW_ONLY
+    events: RetentionPolicy | None = None
+    audits: RetentionPolicy | None = None
+    dead_letters: RetentionPolicy | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_records", "max_total_bytes"):
+            limit = getattr(self, name)
+            if limit is not None and (type(limit) is not int or limit < 0):
+                raise ValueError(f"{name} must be 0 or more (None: no limit), not {limit!r:.50}")
+        age = self.max_age_seconds
+        if age is not None and not age >= 0:  # also refuses NaN
+            raise ValueError(f"max_age_seconds must be 0 or more (None: no limit), not {age!r}")
+        for name in ("events", "audits", "dead_letters"):
+            nested: RetentionPolicy | None = getattr(self, name)
+            if nested is not None and (nested.events or nested.audits or nested.dead_letters):
+                raise ValueError(f"the policy for {name} cannot hold policies of its own")
+
+    def for_kind(self, kind: RecordKind) -> RetentionPolicy:
+        """Return the limits that hold for ``kind``."""
+        match kind:
+            case RecordKind.EVENT:
+                return self.events or self
+            case RecordKind.AUDIT:
+                return self.audits or self
+            case RecordKind.DEAD_LETTER:
+                return self.dead_letters or self
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether no kind has any limit."""
+        return all(
+            policy.max_records is None and policy.max_age_seconds is None and policy.max_total_bytes is None
+            for policy in (self.for_kind(kind) for kind in RecordKind)
+        )
+
+
+UNLIMITED = RetentionPolicy()
+
+
+def first_kept(stored: Sequence[Storable], policy: RetentionPolicy, *, now: float) -> int:
+    """Return the index of the oldest record to keep of one kind, in store order.
+
+    The kept records are always the newest run, so the answer is one number that every backend can act on:
+    a list slice, an ``XTRIM MINID``, a ``DELETE … id <``. Only what has to be looked at is looked at.
+    """
+    first = 0
+    if policy.max_records is not None:
+        first = max(first, len(stored) - policy.max_records)
+    if policy.max_total_bytes is not None:
+        first = _first_that_fits(stored, first, policy.max_total_bytes)
+    if policy.max_age_seconds == 0:
+        return len(stored)
+    if policy.max_age_seconds is not None:  # last: clocks may step back, so age is not sorted
+        cutoff = now - policy.max_age_seconds
+        while first < len(stored) and stored[first].timestamp < cutoff:
+            first += 1
+    return first
+
+
+def _first_that_fits(stored: Sequence[Storable], first: int, budget: int) -> int:
+    fitting = len(stored)
+    while fitting > first and stored[fitting - 1].size <= budget:
+        fitting -= 1
+        budget -= stored[fitting].size
+    return fitting

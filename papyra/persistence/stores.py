@@ -1,0 +1,118 @@
+"""Open a store by URL or by path; what cannot be opened here is refused with what does open it."""
+
+from __future__ import annotations
+
+import errno
+import re
+import stat
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from papyra.exceptions import ConfigurationError
+from papyra.persistence._files.fs import LOCAL_FS, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from papyra.persistence._files.fs import FileInfo
+    from papyra.persistence.backend import PersistenceBackend
+    from papyra.persistence.retention import RetentionPolicy
+
+_FORMS = "ndjson:PATH or memory:"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
+_NO_SUCH_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_NOT_HERE = {
+    "segments": "a set of segment files cannot be opened by this version yet; ndjson:PATH opens one file",
+    "redis": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
+    "rediss": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
+    "django": "a Django database is opened by manage.py, which knows the settings: "
+    "python manage.py papyra_doctor, papyra_scan, papyra_recover or papyra_compact",
+    "file": "write ndjson:PATH",
+}
+
+
+def open_store(
+    url: str, *, retention_policy: RetentionPolicy | None = None, must_exist: bool = False
+) -> PersistenceBackend:
+    """Return the backend that ``url`` names; raises `ConfigurationError` for one that names none.
+
+    What follows ``ndjson:`` is a path as it stands (no percent escapes), a leading ``~`` is a home folder.
+    With ``must_exist`` a missing file is refused, else the first append creates it.
+    """
+    scheme, separator, rest = url.partition(":")
+    if not separator or not _SCHEME.match(scheme):
+        raise ConfigurationError(
+            f"not a store URL: {masked(url)!r}; write {_FORMS} (a path alone goes with --path)"
+        )
+    match scheme.lower():
+        case "ndjson":
+            return _open_file(_path_in(rest), retention_policy, must_exist=must_exist)
+        case "memory":
+            if rest.strip("/"):
+                raise ConfigurationError(f"memory: takes no name, but got {masked(url)!r}")
+            return _backend("papyra.persistence.backends.memory:InMemoryPersistence")(retention_policy)
+        case known if known in _NOT_HERE:
+            raise ConfigurationError(f"{known}: stores: {_NOT_HERE[known]}")
+        case unknown:
+            raise ConfigurationError(f"no kind of store is called {unknown!r}; write {_FORMS}")
+
+
+def store_from_path(path: str, *, retention_policy: RetentionPolicy | None = None) -> PersistenceBackend:
+    """Return the backend of what lies at ``path``: a file holds one store, a folder a set of segments."""
+    return _open_file(_expanded(path), retention_policy, must_exist=True)
+
+
+def masked(url: str) -> str:
+    """Return ``url`` without the user and password it may hold."""
+    return url if url.lower().startswith("ndjson:") else re.sub(r"//.*@", "//…@", url)
+
+
+def _open_file(path: Path, policy: RetentionPolicy | None, *, must_exist: bool) -> PersistenceBackend:
+    found = _look(path)
+    if found is None:
+        if must_exist:
+            raise ConfigurationError(f"there is no store at {path}; name the file that a system writes to")
+    elif stat.S_ISDIR(found.mode):
+        raise ConfigurationError(f"{path} is a folder; {_NOT_HERE['segments']}")
+    elif not found.is_file:
+        raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
+    return _backend("papyra.persistence.json:JsonFilePersistence")(path, policy)
+
+
+def _look(path: Path) -> FileInfo | None:
+    with translated(path):
+        try:
+            return LOCAL_FS.stat(path)
+        except OSError as error:
+            if error.errno in _NO_SUCH_PATH:
+                return None
+            raise
+
+
+def _path_in(rest: str) -> Path:
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host or not slash:
+            raise ConfigurationError(
+                f"ndjson: takes a path and no host; write ndjson:/{host}/{path} or ndjson:./{host}/{path}"
+            )
+        rest = f"/{path}"
+    return _expanded(rest)
+
+
+def _expanded(path: str) -> Path:
+    if not path.strip():
+        raise ConfigurationError("the store's path is empty; write ndjson:PATH")
+    if "\0" in path:
+        raise ConfigurationError("the store's path holds a zero byte, which no path can")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{path}: there is no such home folder; write the path in full") from error
+
+
+def _backend(name: str) -> Callable[..., PersistenceBackend]:
+    """Import an adapter when it is opened, so that none costs anything or is missed before."""
+    module, _, member = name.partition(":")
+    return cast("Callable[..., PersistenceBackend]", getattr(import_module(module), member))

@@ -1,0 +1,104 @@
+"""How a startup check is asked for, and how it ends; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from papyra.exceptions import ConfigurationError
+from papyra.persistence.models import (
+    PersistenceRecoveryConfig,
+    PersistenceRecoveryMode,
+    PersistenceRecoveryReport,
+    PersistenceScanReport,
+    ScanDepth,
+)
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class PersistenceStartupMode(StrEnum):
+    """What a start does about damage: nothing, look only, recover, or refuse."""
+
+    IGNORE = "ignore"
+    SCAN_ONLY = "scan_only"
+    RECOVER = "recover"
+    FAIL_ON_ANOMALY = "fail_on_anomaly"
+
+    @property
+    def never_refuses(self) -> bool:
+        """Whether a start goes ahead whatever the store is like."""
+        return self in {PersistenceStartupMode.IGNORE, PersistenceStartupMode.SCAN_ONLY}
+
+
+@dataclass(frozen=True, slots=True)
+class PersistenceStartupConfig:
+    """How to check a store before anything runs on it; ``RECOVER`` without ``recovery`` repairs.
+
+    Modes and depth are also taken as their words. ``timeout_seconds`` ``None`` is 30, ``math.inf`` no limit.
+    """
+
+    mode: PersistenceStartupMode = PersistenceStartupMode.IGNORE
+    recovery: PersistenceRecoveryConfig | None = None
+    timeout_seconds: float | None = None
+    depth: ScanDepth = ScanDepth.TAIL
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", _as_word(PersistenceStartupMode, "startup mode", self.mode))
+        object.__setattr__(self, "depth", _as_word(ScanDepth, "depth", self.depth))
+        if self.recovery is not None:
+            mode = _as_word(PersistenceRecoveryMode, "recovery mode", self.recovery.mode)
+            object.__setattr__(self, "recovery", replace(self.recovery, mode=mode))
+        if self.timeout_seconds is not None and not self.timeout_seconds > 0:  # also refuses NaN
+            raise ConfigurationError(
+                f"timeout_seconds must be above 0 (None: 30), not {self.timeout_seconds!r}"
+            )
+
+
+def _as_word(words: type[_Word], what: str, value: str) -> _Word:
+    try:
+        return words(value)
+    except ValueError as error:
+        known = ", ".join(words)
+        raise ConfigurationError(f"{value!r} is not a {what}; it is one of {known}") from error
+
+
+DEFAULT_STARTUP = PersistenceStartupConfig(
+    PersistenceStartupMode.RECOVER, PersistenceRecoveryConfig(PersistenceRecoveryMode.REPAIR)
+)
+"""What a system does that was given no config."""
+
+
+class StartupVerdict(StrEnum):
+    """How a startup check ended."""
+
+    HEALTHY = "healthy"
+    TOLERATED = "tolerated"
+    RECOVERED = "recovered"
+    UNRECOVERED = "unrecovered"
+    REFUSED = "refused"
+    UNPROVEN = "unproven"
+
+
+@dataclass(frozen=True, slots=True)
+class StartupReport:
+    """The verdict and its evidence; ``reason`` is why the check was not carried out, or what it ran into."""
+
+    verdict: StartupVerdict
+    config: PersistenceStartupConfig
+    scan: PersistenceScanReport | None = None
+    recovery: PersistenceRecoveryReport | None = None
+    rescan: PersistenceScanReport | None = None
+    reason: str = ""
+
+    @property
+    def may_start(self) -> bool:
+        """Whether a system may start: an unproven store is good enough only where no proof was asked for."""
+        match self.verdict:
+            case StartupVerdict.HEALTHY | StartupVerdict.TOLERATED | StartupVerdict.RECOVERED:
+                return True
+            case StartupVerdict.UNPROVEN:
+                return self.config.mode.never_refuses
+            case StartupVerdict.REFUSED | StartupVerdict.UNRECOVERED:
+                return False

@@ -1,0 +1,1 @@
+"""What a store promises, one module for each part of it."""

@@ -1,0 +1,248 @@
+"""I1, I4 to I6, I8 for stores of files: killed or without power at any call, on a disk that refuses."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from papyra.exceptions import PersistenceError, StoreFailedError, StoreFullError
+from papyra.persistence.models import RecordKind
+from papyra.persistence.retention import RetentionPolicy
+from papyra.testing.faults import Crash, FaultyFs, PowerLoss
+from papyra.testing.promises.damaging import AFTER, HISTORY, NOISE, QUARANTINE, REPAIR, FileHarness
+from papyra.testing.promises.harness import everything
+from papyra.testing.records import INCARNATION, event, letter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from papyra.persistence.base import BasePersistence
+    from papyra.persistence.models import PersistenceRecoveryConfig, Record
+
+LOSSES = (None, *PowerLoss)
+"""``None`` is a killed process: what it wrote stays."""
+MOST_CALLS = 200
+NEW: tuple[Record, ...] = tuple(
+    make(number, incarnation=INCARNATION, seq=number) for number in range(6, 10) for make in (event, letter)
+)
+KEEP = RetentionPolicy(max_records=2)
+
+
+@dataclass(slots=True)
+class Work:
+    """What a process did until it ended; ``done`` was acknowledged."""
+
+    backend: BasePersistence
+    done: list[Record] = field(default_factory=list)
+    is_complete: bool = False
+
+    async def append(self, *records: Record) -> None:
+        await self.backend.append(records)
+        self.done += records
+
+
+async def append_all(work: Work) -> None:
+    """Append `NEW`, alone and in batches."""
+    await work.append(NEW[0])
+    await work.append(NEW[1])
+    await work.append(*NEW[2:6])
+    await work.append(*NEW[6:])
+
+
+class Crashing(FileHarness):
+    """The end in the middle of it."""
+
+    async def crashes(
+        self, work: Callable[[Work], Awaitable[object]], content: bytes | None, loss: PowerLoss | None
+    ) -> AsyncIterator[Work]:
+        """Do ``work`` on a store of ``content`` and end it in each of its calls; yield after each end."""
+        for number in range(MOST_CALLS):
+            self.put(content or b"")
+            if content is None:
+                self.file().unlink()
+            fs = FaultyFs(self.file().parent)
+            fs.crash_at(number)
+            done = Work(await self.open(fs))
+            with suppress(PersistenceError, Crash):
+                await work(done)
+                done.is_complete = True
+            fs.abandon() if loss is None else fs.cut_power(loss)
+            with suppress(PersistenceError, Crash):
+                await done.backend.aclose()
+            yield done
+            if done.is_complete:
+                return
+        pytest.fail(f"not done after {MOST_CALLS} calls")
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    @pytest.mark.parametrize("is_new", [False, True])
+    async def test_i1_i5_ended_in_any_call_of_an_append_the_acknowledged_is_there(
+        self, loss: PowerLoss | None, *, is_new: bool
+    ) -> None:
+        content = None if is_new else await self.sound()
+        before = [] if is_new else list(HISTORY)
+        async for work in self.crashes(append_all, content, loss):
+            async with self.opened() as backend:
+                found = await self.stored(backend)
+                assert not (await backend.scan()).has_damage
+            assert all(found.count(record) == 1 for record in [*before, *work.done])
+            assert all(record in [*before, *NEW] for record in found)
+            await self._go_on([*before, *NEW])
+
+    async def _go_on(self, records: list[Record]) -> None:
+        """Append everything again and one more, lose the power at once, and look."""
+        fs = FaultyFs(self.file().parent)
+        backend = await self.open(fs)
+        await backend.append([*records, AFTER])
+        fs.cut_power(PowerLoss.ALL_GONE)
+        with suppress(PersistenceError, Crash):
+            await backend.aclose()
+        async with self.opened() as backend:
+            await backend.recover(REPAIR)
+            assert (await backend.scan()).anomalies == ()
+            found = await self.stored(backend)
+        assert all(found.count(record) == 1 for record in [*records, AFTER])
+        assert len(found) == len(records) + 1
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    @pytest.mark.parametrize("config", [REPAIR, QUARANTINE], ids=["repair", "quarantine"])
+    async def test_i4_i6_ended_in_any_call_a_recovery_loses_no_byte_and_is_done_again(
+        self, config: PersistenceRecoveryConfig, loss: PowerLoss | None
+    ) -> None:
+        lines = (await self.sound()).splitlines(keepends=True)
+        torn = lines[-1][:50]
+        damaged = b"".join([*lines[:4], NOISE, b"\n", *lines[4:-1], torn])
+        async for work in self.crashes(lambda work: work.backend.recover(config), damaged, loss):
+            left = self.file().read_bytes() + self.quarantined()
+            assert NOISE in left
+            assert torn in left
+            async with self.opened() as backend:
+                assert not (work.is_complete and (await backend.scan()).has_anomalies)
+                assert set(map(repr, await self.stored(backend))) == set(map(repr, HISTORY[:-1]))
+                await backend.recover(config)
+                assert (await backend.scan()).anomalies == ()
+                assert set(map(repr, await self.stored(backend))) == set(map(repr, HISTORY[:-1]))
+            assert NOISE in self.quarantined()
+            assert torn in self.quarantined()
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    async def test_i10_ended_in_any_call_a_compaction_leaves_all_or_what_is_to_stay(
+        self, loss: PowerLoss | None
+    ) -> None:
+        kept = [record for record in HISTORY if record.seq > 3]
+        sound = await self.sound()
+        async for work in self.crashes(lambda work: work.backend.compact(KEEP), sound, loss):
+            async with self.opened() as backend:
+                found = sorted(map(repr, await self.stored(backend)))
+                assert found in (
+                    [sorted(map(repr, kept))] + [sorted(map(repr, HISTORY))] * (not work.is_complete)
+                )
+                assert not (await backend.scan()).has_damage
+                await backend.compact(KEEP)
+                await backend.append([AFTER])
+                assert sorted(map(repr, await self.stored(backend))) == sorted(map(repr, [*kept, AFTER]))
+                await backend.recover(REPAIR)
+                assert (await backend.scan()).anomalies == ()
+                assert sorted(map(repr, await self.stored(backend))) == sorted(map(repr, [*kept, AFTER]))
+
+    async def test_i8_a_full_disk_is_told_takes_nothing_and_works_again_once_there_is_room(self) -> None:
+        sound = await self.sound()
+        for room in (0, 1, 30, 200, 400, 900):
+            self.put(sound)
+            fs = FaultyFs(self.file().parent)
+            work = Work(await self.open(fs))
+            await work.append(AFTER)
+            fs.fill(room)
+            with suppress(StoreFullError):
+                for number in range(6, 20):
+                    await work.append(event(number, incarnation=INCARNATION, seq=number))
+            with pytest.raises(StoreFullError):
+                await work.append(event(99, incarnation=INCARNATION, seq=99, payload="x" * 2_000))
+            await self._check_whole([*HISTORY, *work.done])
+            fs.fill(None)
+            await work.append(letter(6, incarnation=INCARNATION, seq=6))
+            await work.backend.aclose()
+            await self._check_whole([*HISTORY, *work.done])
+
+    async def _check_whole(self, records: list[Record]) -> None:
+        async with self.opened() as backend:
+            found = await self.stored(backend)
+            assert not (await backend.scan()).has_anomalies
+        assert sorted(map(repr, found)) == sorted(map(repr, records))
+
+    async def test_a_disk_that_takes_little_at_once_is_slow_and_no_more(self) -> None:
+        sound = await self.sound()
+        self.put(sound)
+        fs = FaultyFs(self.file().parent)
+        fs.write_at_most(3)
+        work = Work(await self.open(fs))
+        await append_all(work)
+        await work.backend.aclose()
+        async with self.opened() as backend:
+            assert sorted(map(repr, await self.stored(backend))) == sorted(map(repr, [*HISTORY, *NEW]))
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    async def test_i1_a_sync_that_failed_acknowledges_nothing_now_or_later(
+        self, loss: PowerLoss | None
+    ) -> None:
+        for after in range(3):
+            self.put(await self.sound() if not self.file().exists() else self.file().read_bytes())
+            fs = FaultyFs(self.file().parent)
+            fs.fail("sync", errno.EIO, after=after, times=1)
+            work = Work(await self.open(fs))
+            before = await self._history()
+            with pytest.raises(StoreFailedError):
+                await append_all(work)
+            with pytest.raises(StoreFailedError):
+                await work.append(AFTER)
+            fs.abandon() if loss is None else fs.cut_power(loss)
+            with suppress(PersistenceError, Crash):
+                await work.backend.aclose()
+            found = await self._history()
+            assert all(found.count(record) == 1 for record in [*before, *work.done])
+
+    async def _history(self) -> list[Record]:
+        async with self.opened() as backend:
+            return await self.stored(backend)
+
+    async def test_i1_whichever_call_fails_the_acknowledged_is_there(self) -> None:
+        sound = await self.sound()
+        for error in (errno.EIO, errno.ENOSPC, errno.EACCES):
+            for number in range(MOST_CALLS):
+                self.put(sound)
+                fs = FaultyFs(self.file().parent)
+                fs.fail(None, error, after=number, times=1)
+                work = Work(await self.open(fs))
+                was_refused = False
+                try:
+                    await append_all(work)
+                except PersistenceError:
+                    was_refused = True
+                    with suppress(PersistenceError):
+                        await work.append(AFTER)
+                with suppress(PersistenceError):
+                    await work.backend.aclose()
+                found = await self._history()
+                assert all(found.count(record) == 1 for record in [*HISTORY, *work.done])
+                if not was_refused:
+                    break
+            else:
+                pytest.fail(f"not done after {MOST_CALLS} calls")
+
+    async def test_a_medium_that_cannot_be_read_is_told_and_not_repaired(self) -> None:
+        sound = await self.sound()
+        damaged = sound + NOISE
+        self.put(damaged)
+        fs = FaultyFs(self.file().parent)
+        fs.fail("pread", errno.EIO)
+        backend = await self.open(fs)
+        for use in (backend.scan(), backend.recover(REPAIR), everything(backend, RecordKind.EVENT)):
+            with pytest.raises(PersistenceError):
+                await use
+        with suppress(PersistenceError):
+            await backend.aclose()
+        assert self.file().read_bytes() == damaged

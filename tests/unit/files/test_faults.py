@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from papyra.exceptions import StoreFailedError, StoreFullError, StoreUnavailableError
+from papyra.persistence.json import JsonFilePersistence
+from papyra.persistence.retention import RetentionPolicy
+from papyra.testing.faults import FaultyFs
+from tests.unit.files.stores import (
+    HEADER,
+    REPAIR,
+    fresh,
+    known,
+    line,
+    named,
+    numbers,
+    opened,
+    quarantine_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DAMAGED = HEADER + line(1) + b"rubbish\n" + line(2) + line(3).replace(b"Started", b"Stopped") + line(4)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.ndjson"
+
+
+@pytest.fixture
+def fs(path: Path) -> FaultyFs:
+    return FaultyFs(path.parent)
+
+
+async def happening(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  # a thread of the store's own does it
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 200, 300])
+async def test_a_full_disk_is_told_and_appends_work_again_once_there_is_room(
+    path: Path, fs: FaultyFs, room: int
+) -> None:
+    async with opened(path, fs=fs) as store:
+        await store.append([fresh(1)])
+        before = path.read_bytes()
+        fs.fill(room)
+        with pytest.raises(StoreFullError, match="once there is room"):
+            await store.append([fresh(2), fresh(3)])
+        assert path.read_bytes() == before
+        assert await numbers(path) == [1]
+        fs.fill(None)
+        await store.append([fresh(2), fresh(3)])
+    assert await numbers(path) == [1, 2, 3]
+    assert await named(path) == []
+
+
+@pytest.mark.parametrize("room", range(0, 400, 50))
+async def test_a_disk_that_is_full_from_the_start_leaves_nothing_torn(
+    path: Path, fs: FaultyFs, room: int
+) -> None:
+    fs.fill(room)
+    async with opened(path, fs=fs) as store:
+        with pytest.raises(StoreFullError):
+            await store.append([fresh(1), fresh(2)])
+        fs.fill(None)
+        await store.append([fresh(1), fresh(2)])
+    assert await numbers(path) == [1, 2]
+    assert await named(path) == []
+
+
+async def test_a_disk_that_takes_a_byte_at_a_time_is_slow_and_no_more(path: Path, fs: FaultyFs) -> None:
+    fs.write_at_most(1)
+    async with opened(path, fs=fs) as store:
+        await store.append([fresh(1), fresh(2)])
+    assert await numbers(path) == [1, 2]
+
+
+async def test_i4_a_full_disk_refuses_a_recovery_and_loses_no_byte(path: Path) -> None:
+    for room in range(0, 4000, 100):
+        path.write_bytes(DAMAGED)
+        fs = FaultyFs(path.parent)
+        fs.fill(room)
+        async with opened(path, fs=fs) as store:
+            try:
+                await store.recover(REPAIR)
+            except StoreFullError:
+                assert path.read_bytes() == DAMAGED
+                assert not path.with_name("log.ndjson.rewrite.tmp").exists()
+                fs.fill(None)
+                await store.recover(REPAIR)
+            assert not (await store.scan()).has_anomalies
+        assert await numbers(path) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("room", [0, 10, 200])
+async def test_a_full_disk_refuses_a_compaction_and_leaves_the_file(
+    path: Path, fs: FaultyFs, room: int
+) -> None:
+    path.write_bytes(HEADER + line(1) + line(2) + line(3) + line(4))
+    before = path.read_bytes()
+    async with opened(path, fs=fs) as store:
+        fs.fill(room)
+        with pytest.raises(StoreFullError):
+            await store.compact(RetentionPolicy(max_records=2))
+        assert path.read_bytes() == before
+        fs.fill(None)
+        await store.append([known(5)])
+        await store.compact(RetentionPolicy(max_records=2))
+    assert await numbers(path) == [4, 5]
+    assert await named(path) == []
+
+
+async def test_a_failed_sync_is_never_tried_again_and_ends_the_writer(path: Path, fs: FaultyFs) -> None:
+    async with opened(path, fs=fs) as store:
+        await store.append([known(1)])
+        fs.fail("sync", errno.EIO, times=1)
+        with pytest.raises(StoreFailedError, match="check the disk"):
+            await store.append([known(2)])
+        synced = fs.calls.count("sync")
+        with pytest.raises(StoreFailedError):
+            await store.append([known(3)])
+        with pytest.raises(StoreFailedError):
+            await store.recover(REPAIR)
+        assert fs.calls.count("sync") <= synced + 1  # the lock's own note
+        assert (await store.list_events())[0].seq == 1
+
+
+async def test_after_a_failed_sync_the_next_writer_writes_the_file_anew(path: Path, fs: FaultyFs) -> None:
+    async with opened(path, fs=fs) as store:
+        await store.append([known(1)])
+        fs.fail("sync", errno.EIO, times=1)
+        with pytest.raises(StoreFailedError):
+            await store.append([known(2)])
+        doubted = path.stat().st_ino
+        async with opened(path) as other:
+            await other.append([known(2), known(3)])
+            renewed = path.stat().st_ino
+            assert renewed != doubted
+        async with opened(path) as other:
+            await other.append([known(4)])
+        assert path.stat().st_ino == renewed
+    assert await numbers(path) == [1, 2, 3, 4]
+    assert await named(path) == []
+
+
+async def test_a_broken_write_that_cannot_be_taken_back_ends_the_writer(path: Path, fs: FaultyFs) -> None:
+    async with opened(path, fs=fs) as store:
+        await store.append([known(1)])
+        fs.fill(20)
+        fs.fail("truncate", errno.EIO, times=1)
+        with pytest.raises(StoreFailedError):
+            await store.append([known(2)])
+        fs.fill(None)
+        async with opened(path) as other:
+            await other.append([known(2)])
+    assert await numbers(path) == [1, 2]
+    assert await named(path) == ["torn_tail"]
+
+
+async def test_an_unreadable_medium_is_refused_and_left_alone(path: Path, fs: FaultyFs) -> None:
+    path.write_bytes(DAMAGED)
+    fs.fail("pread", errno.EIO)
+    async with opened(path, fs=fs) as store:
+        for task in (store.scan, store.list_events, store.compact, partial(store.append, [fresh(1)])):
+            with pytest.raises(StoreFailedError, match="Input/output error"):
+                await task()
+        with pytest.raises(StoreFailedError):
+            await store.recover(REPAIR)
+    assert path.read_bytes() == DAMAGED
+    assert not quarantine_of(path).exists()
+
+
+async def test_a_missing_folder_is_told_with_what_to_do(tmp_path: Path) -> None:
+    async with opened(tmp_path / "missing" / "log.ndjson") as store:
+        assert await store.list_events() == ()
+        assert not (await store.scan()).has_anomalies
+        with pytest.raises(StoreUnavailableError, match="create the folder first"):
+            await store.append([fresh(1)])
+
+
+async def test_a_folder_or_a_pipe_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        async with opened(place) as store:
+            for task in (
+                store.list_events,
+                store.scan,
+                store.stats,
+                store.compact,
+                partial(store.append, [fresh(1)]),
+            ):
+                with pytest.raises(StoreUnavailableError, match="name a file to keep records in"):
+                    await task()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+async def test_a_path_through_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with opened(tmp_path / "file" / "log.ndjson") as store:
+        with pytest.raises(StoreUnavailableError, match="correct the path"):
+            await store.append([fresh(1)])
+
+
+async def test_denied_permission_is_told_and_changes_nothing(path: Path, fs: FaultyFs) -> None:
+    path.write_bytes(DAMAGED)
+    for call in ("open lock", "create", "make_folder"):
+        fs.fail(call, errno.EACCES)
+    async with opened(path, fs=fs) as store:
+        for task in (partial(store.append, [fresh(1)]), partial(store.recover, REPAIR)):
+            with pytest.raises(StoreUnavailableError, match="give this user"):
+                await task()
+        assert (await store.scan()).has_damage
+    assert path.read_bytes() == DAMAGED
+
+
+async def test_a_quarantine_that_cannot_be_written_refuses_the_recovery(path: Path, fs: FaultyFs) -> None:
+    path.write_bytes(DAMAGED)
+    fs.fail("make_folder", errno.EACCES)
+    async with opened(path, fs=fs) as store:
+        with pytest.raises(StoreUnavailableError):
+            await store.recover(REPAIR)
+    assert path.read_bytes() == DAMAGED
+
+
+async def test_an_unforeseen_error_ends_the_writer_and_reaches_the_caller(path: Path) -> None:
+    class Surprising(FaultyFs):
+        def write(self, fd: int, data: bytes | memoryview) -> int:
+            del fd, data
+            raise LookupError("nobody thought of this")
+
+    async with opened(path, fs=Surprising(path.parent)) as store:
+        for _ in range(2):
+            with pytest.raises(StoreFailedError, match="nobody thought of this"):
+                await store.append([fresh(1)])
+
+
+async def test_with_interval_a_sync_follows_by_itself(path: Path, fs: FaultyFs) -> None:
+    store = JsonFilePersistence(path, fs=fs, fsync="interval", fsync_interval_seconds=0.01)
+    await store.append([fresh(1)])
+    opening = fs.calls.count("sync")
+    await store.append([fresh(2)])
+    await happening(lambda: fs.calls.count("sync") > opening)
+    fs.fail("sync", errno.EIO, times=1)
+    failing = fs.calls.count("sync")
+    await store.append([fresh(3)])
+    await happening(lambda: fs.calls.count("sync") > failing)
+    with pytest.raises(StoreFailedError):
+        await store.append([fresh(4)])
+    await store.aclose()
+
+
+async def test_with_os_nothing_is_synced_before_the_end(path: Path, fs: FaultyFs) -> None:
+    store = JsonFilePersistence(path, fs=fs, fsync="os")
+    await store.append([fresh(1)])
+    opening = fs.calls.count("sync")
+    await store.append([fresh(2)])
+    assert fs.calls.count("sync") == opening
+    await store.aclose()
+    assert fs.calls.count("sync") == opening + 1
+
+
+def test_an_unknown_policy_is_refused(path: Path) -> None:
+    with pytest.raises(ValueError, match="never"):
+        JsonFilePersistence(path, fsync="never")

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from papyra.exceptions import ConfigurationError, StoreUnavailableError
+from papyra.persistence.backends.memory import InMemoryPersistence
+from papyra.persistence.json import JsonFilePersistence
+from papyra.persistence.retention import RetentionPolicy
+from papyra.persistence.stores import masked, open_store, store_from_path
+
+if TYPE_CHECKING:
+    from papyra.persistence.backend import PersistenceBackend
+
+
+def path_of(backend: PersistenceBackend) -> Path:
+    assert isinstance(backend, JsonFilePersistence)
+    return Path(backend.path)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("ndjson:log.ndjson", "log.ndjson"),
+        ("ndjson:./a/log.ndjson", "a/log.ndjson"),
+        ("NDJSON:log", "log"),
+        ("ndjson:50%25.ndjson", "50%25.ndjson"),
+        ("ndjson:with space?x=1#y", "with space?x=1#y"),
+        ("ndjson:ndjson:x", "ndjson:x"),
+        ("ndjson:läg.ndjson", "läg.ndjson"),
+        ("ndjson:~/log", "home/log"),
+        ("ndjson:a~/log", "a~/log"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_what_follows_the_scheme_is_a_path_as_it_stands(url: str, path: str, here: Path) -> None:
+    assert here / path_of(open_store(url)) == here / path
+
+
+def test_an_absolute_path_may_be_written_with_slashes_like_a_url(here: Path) -> None:
+    assert path_of(open_store(f"ndjson:{here}/x")) == here / "x"
+    assert path_of(open_store(f"ndjson://{here}/x")) == here / "x"
+
+
+@pytest.mark.usefixtures("here")
+def test_opening_changes_nothing_on_disk(here: Path) -> None:
+    open_store("ndjson:log.ndjson")
+    assert list(here.iterdir()) == []
+
+
+def test_memory_is_a_store_too() -> None:
+    policy = RetentionPolicy(max_records=7)
+    backend = open_store("memory:", retention_policy=policy)
+    assert isinstance(backend, InMemoryPersistence)
+    assert backend.retention == policy
+    assert isinstance(open_store("memory://"), InMemoryPersistence)
+
+
+@pytest.mark.usefixtures("here")
+def test_retention_reaches_the_backend(here: Path) -> None:
+    (here / "log").touch()
+    policy = RetentionPolicy(max_records=7)
+    assert open_store("ndjson:log", retention_policy=policy).retention == policy
+    assert store_from_path("log", retention_policy=policy).retention == policy
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "not a store URL"),
+        ("log.ndjson", "a path alone goes with --path"),
+        ("./log.ndjson", "a path alone goes with --path"),
+        ("/var/a:b", "a path alone goes with --path"),
+        ("ndjson:", "path is empty"),
+        ("ndjson:  ", "path is empty"),
+        ("ndjson:a\0b", "zero byte"),
+        ("ndjson://host/path", "write ndjson:/host/path or ndjson:./host/path"),
+        ("ndjson://host", "no host"),
+        ("ndjson:~nobody-of-this-name/x", "no such home folder"),
+        ("memory:name", "memory: takes no name"),
+        ("segments:dir", "segments: stores: a set of segment files cannot be opened"),
+        ("redis://localhost:6379/0", "redis: stores: Redis cannot be opened"),
+        ("django:default", "python manage.py papyra_doctor"),
+        ("file:/x", "write ndjson:PATH"),
+        ("sqlite:///x", "no kind of store is called 'sqlite'; write ndjson:PATH or memory:"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_url_that_opens_nothing_says_what_would(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        open_store(url)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://ana:s3cret@host/0", "x y://ana:s3cret@host", "memory://ana:s3cret@host"]
+)
+def test_a_refusal_never_repeats_a_password(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        open_store(url)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_masking_keeps_the_rest() -> None:
+    assert masked("redis://ana:p@ss/wd@host:6379/0") == "redis://…@host:6379/0"
+    assert masked("redis://host:6379/0") == "redis://host:6379/0"
+    assert masked("ndjson:///logs/a@b") == "ndjson:///logs/a@b"
+
+
+@given(st.text(max_size=60))
+def test_any_text_opens_something_or_is_refused_in_our_words(url: str) -> None:
+    with suppress(ConfigurationError):
+        open_store(url)
+
+
+@pytest.mark.usefixtures("here")
+def test_c6_a_missing_path_is_refused_where_it_has_to_exist(here: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no store at nowhere\.ndjson"):
+        store_from_path("nowhere.ndjson")
+    with pytest.raises(ConfigurationError, match=r"there is no store at nowhere\.ndjson"):
+        open_store("ndjson:nowhere.ndjson", must_exist=True)
+    with pytest.raises(ConfigurationError, match=r"there is no store at nowhere/log\.ndjson"):
+        store_from_path("nowhere/log.ndjson")
+    assert list(here.iterdir()) == []
+
+
+def test_a_part_of_the_path_that_is_a_file_or_a_circle_or_too_long_is_no_store(here: Path) -> None:
+    (here / "file").touch()
+    (here / "loop").symlink_to(here / "loop")
+    (here / "dangling").symlink_to(here / "gone")
+    for path in ("file/log", "loop", "dangling", "x" * 5000):
+        with pytest.raises(ConfigurationError, match="there is no store at"):
+            store_from_path(path)
+
+
+def test_a_path_is_judged_by_looking(here: Path) -> None:
+    (here / "folder").mkdir()
+    with pytest.raises(ConfigurationError, match="folder is a folder; a set of segment files"):
+        store_from_path("folder")
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        open_store("ndjson:folder")
+
+
+def test_what_is_neither_file_nor_folder_holds_no_store(here: Path) -> None:
+    os.mkfifo(here / "pipe")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind("socket")
+        for path in ("pipe", "socket", "/dev/null"):
+            with pytest.raises(ConfigurationError, match="neither a file nor a folder"):
+                store_from_path(path)
+
+
+def test_a_link_to_a_store_is_that_store(here: Path) -> None:
+    (here / "log").touch()
+    (here / "link").symlink_to("log")
+    assert path_of(store_from_path("link")).name in {"link", "log"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_folder_that_may_not_be_searched_is_unavailable_and_not_missing(here: Path) -> None:
+    (here / "closed").mkdir(mode=0)
+    with pytest.raises(StoreUnavailableError, match="permission"):
+        store_from_path("closed/log")
