@@ -1,0 +1,1 @@
+"""The running half of the runtime: cells, mailboxes, supervision, the recorder."""

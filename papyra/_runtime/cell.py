@@ -1,0 +1,375 @@
+"""One actor's life as others see and change it: place in the tree, phase, end. Its turns are in `turns`."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from papyra._runtime.facts import NOWHERE, End, Origin
+from papyra._runtime.mailbox import CURRENT, Envelope
+from papyra._runtime.receiver import Receiver
+from papyra._runtime.texts import error_text
+from papyra.actor import Actor
+from papyra.context import ActorContext
+from papyra.events import StopReason
+from papyra.exceptions import ActorStopped
+from papyra.messages import DeadLetterReason
+from papyra.ref import ActorRef, Terminated, endpoint_of
+
+if TYPE_CHECKING:
+    from asyncio import Future, TimerHandle
+
+    from papyra._runtime.facts import Failure
+    from papyra._runtime.site import Site
+    from papyra.context import ActorFactory, System
+    from papyra.supervision import RestartHistory, SupervisionPolicy, SupervisorDecision, Verdict
+
+
+class Phase(Enum):
+    """Where an actor is in its life. Messages are handled in `RUNNING` only."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    RESTARTING = "restarting"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFailed:
+    """Asks a parent what to do about a child."""
+
+    child: ActorRef
+    error: BaseException
+    answer: Future[SupervisorDecision | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """Hands a child's failure to its parent."""
+
+    child_path: str
+    failure: Failure
+
+
+class Cell(Receiver):
+    """One actor. ``urgent`` tells its task to look at anything but messages first.
+
+    ``end`` is set as soon as the end is decided; after it only the names, ``end`` and ``closed`` are of use.
+    ``ready``: ``on_start`` has succeeded, so ``on_stop`` is due.
+    """
+
+    __slots__ = (
+        "actor",
+        "answer",
+        "args",
+        "children",
+        "context",
+        "drain_timer",
+        "end",
+        "factory",
+        "failure",
+        "gone",
+        "lane",
+        "origin",
+        "parent",
+        "phase",
+        "policy",
+        "ready",
+        "restarts",
+        "stop_waiters",
+        "urgent",
+        "watchers",
+        "watching",
+    )
+
+    actor: Actor
+
+    def __init__(  # noqa: PLR0913  # what a spawn says, by name
+        self,
+        site: Site,
+        number: int,
+        name: str | None,
+        path: str,
+        *,
+        parent: Cell | None,
+        factory: ActorFactory,
+        args: tuple[object, ...],
+        policy: SupervisionPolicy,
+        capacity: int | None,
+    ) -> None:
+        super().__init__(site, number, name, path, capacity)
+        self.parent = parent
+        self.children: dict[int, Cell] | None = None
+        self.factory = factory
+        self.args = args
+        self.policy = policy
+        self.context = ActorContext(self)
+        self.origin = Origin.of(CURRENT.get())
+        self.phase = Phase.STARTING
+        self.urgent = True
+        self.ready = False
+        self.end: End | None = None
+        self.drain_timer: TimerHandle | None = None
+        self.failure: tuple[Failure, Verdict] | None = None
+        self.lane: deque[ChildFailed | Escalated] | None = None
+        self.answer: Future[SupervisorDecision | None] | None = None
+        self.gone: Future[None] | None = None
+        self.restarts: RestartHistory | None = None
+        self.watchers: set[Cell] | None = None
+        self.watching: set[Cell] | None = None
+        self.stop_waiters: list[Future[None]] | None = None
+
+    @property
+    def system(self) -> System:
+        """The facade."""
+        return self.site.system
+
+    @property
+    def parent_ref(self) -> ActorRef | None:
+        """The parent's reference."""
+        return None if self.parent is None else self.parent.ref
+
+    @property
+    def child_refs(self) -> tuple[ActorRef, ...]:
+        """The children's references, oldest first."""
+        return tuple(child.ref for child in (self.children or {}).values())
+
+    @property
+    def sender_ref(self) -> ActorRef | None:
+        """Who sent the current message."""
+        sender = None if self.current is None else self.current.sender
+        return sender.ref if isinstance(sender, Receiver) else None
+
+    @property
+    def message_id(self) -> str:
+        """The stored id of the current message."""
+        return "" if self.current is None else self.site.journal.message_id(self.current.id)
+
+    def spawn_child(
+        self,
+        factory: ActorFactory,
+        args: tuple[object, ...],
+        name: str | None,
+        policy: SupervisionPolicy | None,
+        capacity: int | None,
+    ) -> ActorRef:
+        """Spawn below this actor."""
+        return self.system.spawn(
+            factory, *args, name=name, policy=policy, mailbox_capacity=capacity, parent=self.ref
+        )
+
+    def stop_self(self) -> None:
+        """Stop after the current message."""
+        self.request_stop(StopReason.COMPLETED, "it stopped itself")
+
+    def watch(self, ref: ActorRef) -> None:
+        """Have this actor told when ``ref`` ends."""
+        target = cell_of(ref)
+        if target is self:
+            raise ValueError(f"{self.path} cannot watch itself: it will not be there to be told")
+        if target.phase is Phase.STOPPED:
+            assert target.end is not None  # noqa: S101  # nothing stops without a reason
+            self.notify(Terminated(ref, target.end.reason), Origin.of(CURRENT.get()), target)
+            return
+        if target.watchers is None:
+            target.watchers = set()
+        if self.watching is None:
+            self.watching = set()
+        target.watchers.add(self)
+        self.watching.add(target)
+
+    def unwatch(self, ref: ActorRef) -> None:
+        """End `watch`."""
+        target = cell_of(ref)
+        if target.watchers is not None:
+            target.watchers.discard(self)
+        if self.watching is not None:
+            self.watching.discard(target)
+
+    def condition(self, now: float) -> str:
+        """Say what the actor is doing."""
+        if self.current is not None:
+            state = f"it has been handling one message for {now - self.current.at:.3g} s"
+        else:
+            state = f"it is {'stopping' if self.end is not None else self.phase.value}"
+        queue = self.box.queue if self.box is not None else ()
+        oldest = f", the oldest since {now - queue[0].at:.3g} s" if queue else ""
+        return f"{state}; {len(queue)} wait in its mailbox{oldest}"
+
+    def cause(self) -> Envelope:
+        """Return what stands for the current message in on_start, on_stop and decisions."""
+        if self.end is not None:
+            origin = self.end.origin
+        else:
+            origin = self.origin if self.failure is None else self.failure[0].origin
+        return Envelope(None, None, origin.id, origin.cause, origin.root, None, self, None, None, 0.0)
+
+    def command(self, command: ChildFailed | Escalated) -> None:
+        """Queue ``command`` before any message."""
+        if self.lane is None:
+            self.lane = deque()
+        self.lane.append(command)
+        self.urge()
+
+    def urge(self) -> None:
+        """Have the task look at anything but messages."""
+        self.urgent = True
+        if self.task is None:
+            self.rouse()
+        else:
+            self.wake()
+
+    def settle(self) -> None:
+        """Let messages be handled again, if nothing else is to be done."""
+        is_ending = self.end is not None and self.drain_timer is None
+        self.urgent = is_ending or self.phase is not Phase.RUNNING or bool(self.lane)
+
+    def request_stop(self, reason: StopReason, text: str = "", *, drain_seconds: float | None = None) -> None:
+        """Stop after the current message, or with ``drain_seconds`` after those queued now.
+
+        A second request ends the draining and changes nothing else.
+        """
+        if self.end is None:
+            self.decide_end(End(reason=reason, text=text, origin=Origin.of(CURRENT.get())))
+            if drain_seconds is not None and self.box is not None and self.box.queue:
+                self.drain_timer = self.site.loop.call_later(drain_seconds, self.end_drain)
+                self.settle()
+                return
+        elif self.drain_timer is None or drain_seconds is not None:
+            return
+        self.end_drain()
+
+    def ended(self) -> Future[None] | None:
+        """Return what is done once the actor has stopped; ``None`` if it has."""
+        if self.phase is Phase.STOPPED:
+            return None
+        waiter = self.site.loop.create_future()
+        if self.stop_waiters is None:
+            self.stop_waiters = []
+        self.stop_waiters.append(waiter)
+        return waiter
+
+    def decide_end(self, end: End) -> None:
+        """Take no message any more and free the name, now."""
+        self.end = end
+        is_shutdown = end.reason is StopReason.SHUTDOWN or self.site.is_closing
+        self.closed = DeadLetterReason.SHUTDOWN if is_shutdown else DeadLetterReason.TARGET_STOPPED
+        self.site.tree.free_name(self)
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(None)
+
+    def end_drain(self) -> None:
+        """Give up what is still queued, and stop."""
+        if self.drain_timer is not None:
+            self.drain_timer.cancel()
+            self.drain_timer = None
+        if self.phase is Phase.STOPPED:
+            return
+        if self.task is None and not self.children and not (self.ready and overrides(self.actor, "on_stop")):
+            self.finish()
+            return
+        self.discard_soon()
+        self.urge()
+
+    def kill(self, text: str) -> None:
+        """Cancel whatever the actor is doing."""
+        self.decide_end(End(reason=StopReason.KILLED, text=text, origin=Origin.of(self.current)))
+        if self.task is None:
+            self.finish()
+        else:
+            self.task.cancel(text)
+
+    def die(self, error: BaseException) -> None:
+        """End at once, in the middle of whatever it was: the task was cancelled, or cannot go on."""
+        if self.phase is Phase.STOPPED:
+            return
+        end = self.end
+        if end is None or end.reason is not StopReason.KILLED:
+            end = _end_of(error, Origin.of(self.current))
+            self.decide_end(end)
+        envelope, self.current = self.current, None
+        if envelope is not None:
+            self.site.counts.failed += 1
+            if envelope.reply is not None and not envelope.reply.done():
+                envelope.reply.set_exception(self.stopped_error())
+            self.site.letters.add(envelope, self.ref, DeadLetterReason.HANDLER_FAILED, end.error or end.text)
+        for child in tuple((self.children or {}).values()):
+            child.request_stop(StopReason.PARENT_STOPPED, "its parent was killed")
+        self.finish()
+
+    def finish(self, on_stop_error: BaseException | None = None) -> None:
+        """Record the end, tell those who watch or wait, and let go of everything but the names."""
+        assert self.end is not None  # noqa: S101  # decide_end() came first
+        while not self.discard_queued():
+            pass
+        self.phase = Phase.STOPPED
+        self.urgent = True
+        end, parent = self.end, self.parent
+        site = self.site
+        site.tree.detach(self)
+        site.active.discard(self)
+        if site.emptied is not None and not site.emptied.done() and not len(site.tree):
+            site.emptied.set_result(None)
+        site.journal.stopped(self, end, on_stop_error)
+        self._tell_watchers(end)
+        for command in self.lane or ():
+            if isinstance(command, ChildFailed) and not command.answer.done():
+                command.answer.set_result(None)
+        if parent is not None and not parent.children and parent.gone is not None and not parent.gone.done():
+            parent.gone.set_result(None)
+        for waiter in self.stop_waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+        self._let_go()
+
+    def stopped_error(self) -> ActorStopped:
+        """Return what senders are told."""
+        if self.end is None:
+            return super().stopped_error()
+        text = f": {self.end.text}" if self.end.text else ""
+        return ActorStopped(
+            f"{self.path} is not running ({self.end.reason.value}{text})", reason=self.end.reason.value
+        )
+
+    def _tell_watchers(self, end: End) -> None:
+        ref = self.ref
+        for watcher in self.watchers or ():
+            if watcher.watching is not None:
+                watcher.watching.discard(self)
+            watcher.notify(Terminated(ref, end.reason), end.origin, self)
+        for watched in self.watching or ():
+            if watched.watchers is not None:
+                watched.watchers.discard(self)
+
+    def _let_go(self) -> None:
+        if self.drain_timer is not None:
+            self.drain_timer.cancel()
+            self.drain_timer = None
+        del self.actor, self.factory, self.args, self.policy, self.context, self.scope
+        self.box = self.task = self.waiter = self.parked = None
+        self.parent = self.children = self.lane = self.gone = self.answer = self.stop_waiters = None
+        self.watchers = self.watching = self.restarts = self.failure = None
+        self.origin = NOWHERE
+
+
+def _end_of(error: BaseException, origin: Origin) -> End:
+    if isinstance(error, CancelledError):
+        return End(reason=StopReason.KILLED, text="its task was cancelled from outside", origin=origin)
+    return End(reason=StopReason.KILLED, text="its task was ended", error=error_text(error), origin=origin)
+
+
+def cell_of(ref: object) -> Cell:
+    """Return the cell behind ``ref``; raises `TypeError` for anything else."""
+    endpoint = endpoint_of(ref) if isinstance(ref, ActorRef) else None
+    if not isinstance(endpoint, Cell):
+        raise TypeError(f"not a reference to an actor: {ref!r:.200}")
+    return endpoint
+
+
+def overrides(actor: Actor, method: str) -> bool:
+    """Whether the class of ``actor`` brings its own ``method``."""
+    return getattr(type(actor), method) is not getattr(Actor, method)

@@ -1,0 +1,126 @@
+"""What was not handled to its end: counted exactly, kept in full as long as it is no storm."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from papyra._runtime import records
+from papyra._runtime.storms import Group, StormGuard
+from papyra._runtime.texts import error_text
+from papyra.messages import DeadLetterReason
+from papyra.persistence.models import EventType, PersistedEvent
+from papyra.ref import ActorRef, DeadLetter
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, TimerHandle
+
+    from papyra._runtime.identity import Identity
+    from papyra._runtime.journal import Journal
+    from papyra._runtime.mailbox import Envelope
+    from papyra.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 60.0
+KEPT_IN_MEMORY = 1_000
+
+
+class DeadLetterMailbox:
+    """The newest letters of a system, and exact counts of all of them."""
+
+    def __init__(
+        self, loop: AbstractEventLoop, journal: Journal, clock: Clock, *, system_id: str, in_full: int
+    ) -> None:
+        self.total = 0
+        self.counts = dict.fromkeys(DeadLetterReason, 0)
+        self._loop = loop
+        self._journal = journal
+        self._clock = clock
+        self._system_id = system_id
+        self._guard = StormGuard(in_full)
+        self._window: TimerHandle | None = None
+        self._is_closed = False
+        self._kept: deque[DeadLetter] = deque(maxlen=KEPT_IN_MEMORY)
+
+    @property
+    def messages(self) -> list[DeadLetter]:
+        """The newest letters that were kept in full, oldest first."""
+        return list(self._kept)
+
+    def push(self, letter: DeadLetter) -> None:
+        """Record ``letter``."""
+        target = letter.target
+        address, path = ("", "") if target is None else (str(target.address), target.path)
+        if self._count(Group(address, path, letter.reason.value), letter.reason):
+            self._keep(letter)
+
+    def add(
+        self, envelope: Envelope, ref: ActorRef, reason: DeadLetterReason, error: BaseException | str = ""
+    ) -> None:
+        """Record that ``envelope`` was not handled to its end; builds the letter only if it is kept."""
+        target = envelope.target
+        if self._count(Group(str(target.address), target.path, reason.value), reason):
+            self._keep(self._letter_of(envelope, ref, reason, error))
+
+    def close(self) -> None:
+        """Begin no further window: what follows is counted, and kept while there is room."""
+        self.close_window()
+        self._is_closed = True
+
+    def close_window(self) -> None:
+        """Record how many letters of the last window were only counted."""
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+        for summary in self._guard.close_window():
+            _log.warning(
+                "%d more dead letters for %s (%s)",
+                summary.count,
+                summary.group.target_path or "many targets",
+                summary.group.reason,
+            )
+            self._journal.recorder.emit(
+                PersistedEvent(
+                    self._system_id,
+                    summary.group.target,
+                    EventType.DEAD_LETTERS_SUPPRESSED.value,
+                    summary.to_payload(),
+                    0.0,
+                    actor_path=summary.group.target_path,
+                )
+            )
+
+    def _count(self, group: Group, reason: DeadLetterReason) -> bool:
+        self.total += 1
+        self.counts[reason] += 1
+        if self._window is None and not self._is_closed:
+            self._window = self._loop.call_later(WINDOW_SECONDS, self.close_window)
+        return self._guard.admit(group, self._clock.now())
+
+    def _keep(self, letter: DeadLetter) -> None:
+        self._kept.append(letter)
+        self._journal.recorder.emit_letter(records.letter_record(self._system_id, letter), letter.message)
+        self._journal.hooks.post("on_dead_letter", letter)
+
+    def _letter_of(
+        self, envelope: Envelope, ref: ActorRef, reason: DeadLetterReason, error: BaseException | str
+    ) -> DeadLetter:
+        now = self._clock.now()
+        deadline = envelope.deadline
+        sender: Identity | None = envelope.sender
+        return DeadLetter(
+            ref,
+            envelope.message,
+            envelope.reply is not None,
+            reason=reason,
+            error=error if isinstance(error, str) else error_text(error),
+            timestamp=now,
+            deadline=None if deadline is None else now + deadline - self._loop.time(),
+            message_id=self._journal.message_id(envelope.id),
+            cause_id=self._journal.message_id(envelope.cause),
+            root_id=self._journal.message_id(envelope.root),
+            sender_path="" if sender is None else sender.path,
+            headers=envelope.headers or {},
+        )

@@ -1,0 +1,52 @@
+"""The newest events in memory, and those who wait for the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from papyra.events import ActorEvent
+
+
+class EventLog:
+    """Keeps ``capacity`` events; each has an index that counts from the incarnation's first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._events: deque[ActorEvent] = deque(maxlen=capacity)
+        self._waiting: list[asyncio.Future[None]] = []
+        self.count = 0
+
+    def add(self, event: ActorEvent) -> None:
+        """Append ``event`` and wake those who wait."""
+        self._events.append(event)
+        self.count += 1
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def since(self, index: int) -> tuple[ActorEvent, ...]:
+        """Return the kept events from ``index`` on, oldest first."""
+        newest = list(islice(reversed(self._events), max(0, self.count - index)))
+        return tuple(reversed(newest))
+
+    async def wait_for(
+        self, predicate: Callable[[ActorEvent], bool], timeout: float | None, start_index: int
+    ) -> ActorEvent:
+        """Return the first event from ``start_index`` on that matches; raises `TimeoutError`."""
+        index = start_index
+        async with asyncio.timeout(timeout):
+            while True:
+                for event in self.since(index):
+                    if predicate(event):
+                        return event
+                index = self.count
+                changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(changed)
+                await changed

@@ -1,0 +1,164 @@
+"""Where every fact goes: into memory, to the recorder, to the hooks. Nothing here waits or raises."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from papyra._runtime import records
+from papyra._runtime.texts import error_text
+from papyra.events import ActorCrashed, ActorEscalated, ActorRestarted, ActorStarted, ActorStopped
+from papyra.hooks import FailureInfo
+from papyra.supervision import SupervisorDecision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypedDict
+
+    from papyra._runtime.event_log import EventLog
+    from papyra._runtime.facts import End, Failure, Origin
+    from papyra._runtime.hook_runner import HookRunner
+    from papyra._runtime.identity import Identity
+    from papyra._runtime.recorder import Recorder
+    from papyra.audit import AuditReport
+    from papyra.clock import Clock
+    from papyra.events import ActorEvent
+    from papyra.persistence.models import EventType
+    from papyra.supervision import Strategy, Verdict
+
+    class _Common(TypedDict):
+        path: str
+        actor_type: str
+        timestamp: float
+        message_id: str
+        cause_id: str
+        root_id: str
+
+
+_log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Turns what cells report into events, records and hook calls of one incarnation."""
+
+    def __init__(
+        self,
+        *,
+        system_id: str,
+        incarnation: str,
+        clock: Clock,
+        recorder: Recorder,
+        log: EventLog,
+        hooks: HookRunner,
+    ) -> None:
+        self.log = log
+        self.recorder = recorder
+        self.hooks = hooks
+        self._system_id = system_id
+        self._incarnation = incarnation
+        self._clock = clock
+
+    def message_id(self, number: int) -> str:
+        """Return a message's id as it is stored."""
+        return f"{self._incarnation}-{number}" if number else ""
+
+    def started(self, who: Identity, origin: Origin) -> None:
+        """Record that ``who`` is ready for messages."""
+        self._add(who, ActorStarted(who.address.to_dict(), **self._common(who, origin)))
+
+    def restarted(self, who: Identity, failure: Failure, verdict: Verdict) -> None:
+        """Record that a new instance of ``who`` is ready for messages."""
+        event = ActorRestarted(
+            who.address.to_dict(),
+            failure.text,
+            restart=verdict.restart,
+            limit=verdict.limit,
+            **self._common(who, failure.origin),
+        )
+        self._add(who, event)
+
+    def crashed(self, who: Identity, failure: Failure, verdict: Verdict, strategy: Strategy) -> None:
+        """Record and log a failure with the decision about it."""
+        event = ActorCrashed(
+            who.address.to_dict(),
+            failure.text,
+            failure.during,
+            error_type=_class_of(failure.error),
+            traceback=failure.traceback,
+            message_type=failure.message_type,
+            decision=verdict.decision.value,
+            decided_by="parent" if verdict.is_by_parent else "policy",
+            restart=verdict.restart,
+            limit=verdict.limit,
+            **self._common(who, failure.origin),
+        )
+        _log.error(
+            "%s%s failed in %s: %s; decision: %s (restart %d of %d)",
+            self._system_id,
+            who.path,
+            failure.during,
+            failure.text,
+            event.decision,
+            verdict.restart,
+            verdict.limit,
+            exc_info=failure.error,
+        )
+        self._add(who, event)
+        if self.hooks.wants("on_failure"):
+            decision = SupervisorDecision(verdict.decision)
+            self.hooks.post("on_failure", FailureInfo(who.address, failure.error, strategy, decision))
+
+    def escalated(self, who: Identity, failure: Failure, to: Identity | None) -> None:
+        """Record that the failure of ``who`` is its parent's now."""
+        event = ActorEscalated(
+            who.address.to_dict(),
+            error=failure.text,
+            to="" if to is None else to.path,
+            **self._common(who, failure.origin),
+        )
+        self._add(who, event)
+
+    def stopped(self, who: Identity, end: End, on_stop_error: BaseException | None) -> None:
+        """Record the end of ``who``."""
+        verdict = end.verdict
+        event = ActorStopped(
+            who.address.to_dict(),
+            end.reason,
+            text=end.text,
+            error=end.error,
+            decision="" if verdict is None else verdict.decision.value,
+            restart=0 if verdict is None else verdict.restart,
+            limit=0 if verdict is None else verdict.limit,
+            on_stop_error="" if on_stop_error is None else error_text(on_stop_error),
+            **self._common(who, end.origin),
+        )
+        self._add(who, event)
+
+    def audited(self, report: AuditReport) -> None:
+        """Record an audit."""
+        self.recorder.emit(records.audit_record(report))
+        self.hooks.post("on_audit", report)
+
+    def system(self, event_type: EventType, payload: Mapping[str, object]) -> None:
+        """Record something about the system as a whole."""
+        self.recorder.emit(records.system_record(self._system_id, event_type, payload))
+
+    def _common(self, who: Identity, origin: Origin) -> _Common:
+        return {
+            "path": who.path,
+            "actor_type": who.actor_type,
+            "timestamp": self._clock.now(),
+            "message_id": self.message_id(origin.id),
+            "cause_id": self.message_id(origin.cause),
+            "root_id": self.message_id(origin.root),
+        }
+
+    def _add(self, who: Identity, event: ActorEvent) -> None:
+        self.log.add(event)
+        self.recorder.emit(records.event_record(event, who.address))
+        self.hooks.post("on_event", event)
+
+
+def _class_of(error: BaseException) -> str:
+    cls = type(error)
+    return f"{cls.__module__}.{cls.__qualname__}"

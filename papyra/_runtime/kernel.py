@@ -1,0 +1,278 @@
+"""One running incarnation: its parts put together, found, looked at and shut down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from papyra._runtime import reports, shutdown, spawning
+from papyra._runtime.asks import AskDeadlines
+from papyra._runtime.cell import Cell, cell_of
+from papyra._runtime.dead_letters import DeadLetterMailbox
+from papyra._runtime.event_log import EventLog
+from papyra._runtime.hook_runner import HookRunner
+from papyra._runtime.journal import Journal
+from papyra._runtime.linger import Linger
+from papyra._runtime.mailbox import CURRENT
+from papyra._runtime.recorder import Recorder
+from papyra._runtime.site import Site
+from papyra._runtime.startup import announce, check_store
+from papyra._runtime.tree import Tree
+from papyra._runtime.turns import live
+from papyra.address import ActorAddress, split_reference
+from papyra.clock import mint_incarnation
+from papyra.events import StopReason
+from papyra.exceptions import ActorNotFound, PapyraError, SystemNotRunning
+from papyra.payloads import message_name
+from papyra.persistence.models import EventType
+
+if TYPE_CHECKING:
+    from papyra._runtime.options import Options
+    from papyra.audit import AuditReport
+    from papyra.context import ActorFactory, System
+    from papyra.persistence.backend import PersistenceBackend
+    from papyra.persistence.models import CompactionReport
+    from papyra.ref import ActorRef
+    from papyra.supervision import SupervisionPolicy
+
+_log = logging.getLogger(__name__)
+
+DETAILS_EVERY_SECONDS = 300.0
+_AT_ONCE = 64
+_REQUESTED = "it was asked to stop"
+
+
+class Kernel:
+    """Everything of one incarnation. Made by `start`, of no use after `aclose`."""
+
+    def __init__(self, system: System, backend: PersistenceBackend, options: Options) -> None:
+        loop = asyncio.get_running_loop()
+        clock = options.clock
+        self.incarnation = mint_incarnation(clock.now())
+        self.problems = 0
+        self._backend = backend
+        self._options = options
+        self.recorder = Recorder(
+            backend,
+            system_id=options.system_id,
+            clock=clock,
+            registry=options.registry,
+            on_problem=self._note_problem,
+            redaction=options.redaction,
+            limits=options.limits,
+            max_records=options.max_queued_records,
+            max_bytes=options.max_queued_bytes,
+        )
+        self.log = EventLog(options.max_events)
+        self.hooks = HookRunner(loop, options.hooks, options.on_dead_letter)
+        journal = Journal(
+            system_id=options.system_id,
+            incarnation=self.incarnation,
+            clock=clock,
+            recorder=self.recorder,
+            log=self.log,
+            hooks=self.hooks,
+        )
+        self.letters = DeadLetterMailbox(
+            loop, journal, clock, system_id=options.system_id, in_full=options.letters_in_full
+        )
+        self.tree: Tree[Cell] = Tree()
+        self.site = Site(
+            system=system,
+            loop=loop,
+            clock=clock,
+            tree=self.tree,
+            journal=journal,
+            letters=self.letters,
+            asks=AskDeadlines(loop),
+            live=live,
+            default_timeout=options.ask_timeout,
+        )
+        self._linger = Linger(loop, self.site.active)
+        self.site.on_activity = self._linger.start
+        self._audit_timer: asyncio.TimerHandle | None = None
+        self._details_due = 0.0
+        self._closing: asyncio.Task[int] | None = None
+
+    @classmethod
+    async def start(cls, system: System, backend: PersistenceBackend, options: Options) -> Kernel:
+        """Check the store and open an incarnation; raises `PersistenceStartupError`, nothing written."""
+        kernel = cls(system, backend, options)
+        try:
+            report = await check_store(backend, options)
+            kernel.recorder.begin(kernel.incarnation)
+            await announce(backend, kernel.recorder, report, options)
+        except BaseException:
+            await kernel.recorder.aclose(0)
+            raise
+        if report.scan is not None:
+            kernel.hooks.post("on_persistence_scan", report.scan)
+        if report.recovery is not None:
+            kernel.hooks.post("on_persistence_recovery", report.recovery)
+        kernel._schedule_audit()
+        return kernel
+
+    @property
+    def is_open(self) -> bool:
+        """Whether actors may be spawned."""
+        return self._closing is None
+
+    def spawn(
+        self,
+        factory: ActorFactory,
+        args: tuple[object, ...],
+        *,
+        name: str | None,
+        policy: SupervisionPolicy | None,
+        capacity: int | None,
+        parent: ActorRef | None,
+    ) -> ActorRef:
+        """Spawn an actor."""
+        if not self.is_open:
+            raise SystemNotRunning("the system is closing and starts no actors", reason="shutdown")
+        cell = spawning.spawn(
+            self.site, factory, args, name=name, policy=policy, capacity=capacity, parent=parent
+        )
+        return cell.ref
+
+    def find(self, target: ActorAddress | str) -> Cell:
+        """Return the living cell with this address, path or name; raises `ActorNotFound`."""
+        cell: Cell | None = None
+        if isinstance(target, str) and ":" in target:
+            target = ActorAddress.parse(target)
+        if isinstance(target, ActorAddress):
+            system_id = target.system
+            if system_id == self.site.system_id:
+                cell = self.tree.get(target.actor_id)
+        else:
+            system_id, path = split_reference(target, system_id=self.site.system_id)
+            if system_id == self.site.system_id:
+                cell = self.tree.find(path)
+        if system_id != self.site.system_id:
+            raise ActorNotFound(f"{target} belongs to another system than {self.site.system_id!r}")
+        if cell is None or cell.end is not None:
+            raise ActorNotFound(f"no living actor is {target}")
+        return cell
+
+    def cells(self, actor_type: type | str | None = None, *, alive_only: bool) -> tuple[Cell, ...]:
+        """Return those that have not stopped yet, of one class if it is given."""
+        name = actor_type if isinstance(actor_type, str | None) else message_name(actor_type)
+        return tuple(
+            cell
+            for cell in self.tree
+            if (cell.is_alive or not alive_only)
+            and (name is None or name == cell.actor_type or cell.actor_type.endswith(f".{name}"))
+        )
+
+    async def broadcast(self, message: object, actor_type: type | str | None, *, alive_only: bool) -> int:
+        """Tell everybody first, then wait for room where it is wanting; returns how many took the message."""
+        deliveries = [cell.tell(message) for cell in self.cells(actor_type, alive_only=alive_only)]
+        outcomes = await asyncio.gather(*deliveries, return_exceptions=True)
+        return sum(not isinstance(outcome, PapyraError) for outcome in outcomes)
+
+    async def compact(self) -> CompactionReport:
+        """Make retention physical, and record that."""
+        report = await self._backend.compact()
+        payload = {
+            "removed": {kind.value: count for kind, count in report.removed.items()},
+            "before_records": report.before_records,
+            "after_records": report.after_records,
+            "before_bytes": report.before_bytes,
+            "after_bytes": report.after_bytes,
+        }
+        self.site.journal.system(EventType.COMPACTION_RUN, payload)
+        return report
+
+    async def stop(self, ref: ActorRef, *, drain_seconds: float | None = None) -> None:
+        """Stop an actor and wait until it has, unless its end waits for the caller."""
+        cell = cell_of(ref)
+        cell.request_stop(StopReason.REQUESTED, _REQUESTED, drain_seconds=drain_seconds)
+        await self.wait_stopped((cell,))
+
+    async def stop_all(self) -> None:
+        """Stop every actor and wait until all have."""
+        cells = self.tree.roots()
+        for number, cell in enumerate(cells, 1):
+            cell.request_stop(StopReason.REQUESTED, _REQUESTED)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await self.wait_stopped(cells)
+
+    async def wait_stopped(self, cells: tuple[Cell, ...] | list[Cell]) -> None:
+        """Wait for the end of ``cells``, but for those that cannot end before the calling actor does."""
+        caller = _calling_cell()
+        above: set[Cell] = set()
+        while caller is not None:
+            above.add(caller)
+            caller = caller.parent
+        for cell in cells:
+            if cell not in above and (ended := cell.ended()) is not None:
+                await ended
+
+    def audit(self, *, with_actors: bool) -> AuditReport:
+        """Look at everything, record it, tell the hooks."""
+        report = reports.audit_of(
+            self.site, self.tree, self.recorder, incarnation=self.incarnation, with_actors=with_actors
+        )
+        self.site.journal.audited(report)
+        return report
+
+    async def aclose(self) -> int:
+        """Shut down; called again it waits for the same. Returns how many records were not written."""
+        if self._closing is None:
+            self._closing = self.site.loop.create_task(
+                self._shut_down(), name="papyra shutdown", context=Context()
+            )
+        if _calling_cell() is not None:  # its own message would have to end first
+            return 0
+        return await asyncio.shield(self._closing)
+
+    async def _shut_down(self) -> int:
+        site, seconds = self.site, self._options.shutdown_timeout
+        deadline = site.loop.time() + seconds
+        site.is_closing = True
+        if self._audit_timer is not None:
+            self._audit_timer.cancel()
+        killed = await shutdown.stop_actors(site, self.tree, seconds)
+        self._linger.stop()
+        site.asks.stop()
+        self.letters.close()
+        hooks_left = await shutdown.drain_hooks(self.hooks, deadline)
+        totals = reports.accounting_of(site, self.recorder)
+        site.journal.system(
+            EventType.SYSTEM_STOPPED,
+            {
+                "reason": "requested",
+                "accounting": totals.to_payload(),
+                "killed": list(killed),
+                "hooks_left": hooks_left,
+            },
+        )
+        close = self._options.close_persistence
+        return await shutdown.close_store(self._backend, self.recorder, deadline, close_backend=close)
+
+    def _schedule_audit(self) -> None:
+        interval = self._options.audit_interval
+        if interval is not None:
+            self._audit_timer = self.site.loop.call_later(interval, self._audit_now)
+
+    def _audit_now(self) -> None:
+        now = self.site.clock.monotonic()
+        with_actors = now >= self._details_due
+        if with_actors:
+            self._details_due = now + DETAILS_EVERY_SECONDS
+        self.audit(with_actors=with_actors)
+        self._schedule_audit()
+
+    def _note_problem(self, problem: str, error: BaseException | None) -> None:
+        del problem, error  # the recorder has logged it
+        self.problems += 1
+
+
+def _calling_cell() -> Cell | None:
+    """Return the cell whose own task is running now: inside a message or a lifecycle method of it."""
+    current = CURRENT.get()
+    cell = None if current is None else current.target
+    return cell if isinstance(cell, Cell) and cell.task is asyncio.current_task() else None

@@ -1,0 +1,351 @@
+"""The one ordered writer between the runtime and a backend: `Recorder.emit` never waits and never raises."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextvars import Context
+from typing import TYPE_CHECKING, Final
+
+from papyra._runtime.backlog import Backlog, Stamps, is_loss_note
+from papyra._runtime.retry import DEFAULT_BACKOFF, Backoff
+from papyra._runtime.sealing import BARE, Sealed, Sealing, stamped
+from papyra._runtime.texts import error_text
+from papyra.exceptions import AppendError, BackendClosedError, PersistenceError, StoreUnavailableError
+from papyra.payloads import DEFAULT_LIMITS
+from papyra.persistence.models import PersistedAudit, PersistedDeadLetter, PersistedEvent, RecordKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from papyra.clock import Clock
+    from papyra.observability.instruments import Instruments
+    from papyra.payloads import MessageRegistry, PayloadLimits, Redaction
+    from papyra.persistence.backend import PersistenceBackend
+    from papyra.persistence.models import Record
+
+MAX_BATCH_RECORDS: Final = 500
+MAX_BATCH_BYTES: Final = 1024 * 1024
+HANGS_AFTER_SECONDS: Final = 5.0
+_CANCEL_GRACE_SECONDS: Final = 0.5
+
+_KINDS: Final = {cls: cls.kind for cls in (PersistedEvent, PersistedAudit, PersistedDeadLetter)}
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Takes records from one system on one loop, and brings them to the store in order, in batches.
+
+    What is emitted gets identity and time, is encoded and redacted at once, and waits in a bounded backlog.
+    While the store is down the same batch is tried again. ``on_problem`` hears of each trouble as it begins.
+    """
+
+    def __init__(  # noqa: PLR0913  # one object wires it all, by name
+        self,
+        backend: PersistenceBackend,
+        *,
+        system_id: str,
+        clock: Clock,
+        registry: MessageRegistry,
+        on_problem: Callable[[str, BaseException | None], None],
+        redaction: Redaction | None = None,
+        limits: PayloadLimits = DEFAULT_LIMITS,
+        max_records: int = 100_000,
+        max_bytes: int = 64 * 1024 * 1024,
+        backoff: Backoff = DEFAULT_BACKOFF,
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._on_problem = on_problem
+        self._backoff = backoff
+        self._sealing = Sealing(registry, redaction, limits)
+        self._stamps = Stamps("", clock.now)
+        self._backlog = Backlog(system_id, self._stamps, max_records=max_records, max_bytes=max_bytes)
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
+        self._unwritable = dict.fromkeys(RecordKind, 0)
+        self._written = 0
+        self._last_error: BaseException | None = None
+        self._trying_since: float | None = None
+        self._is_failing = False
+        self._is_overflowing = False
+        self._has_told_of_clock = False
+        self._is_closed = False
+        self._has_ended = False
+
+    @property
+    def queued(self) -> int:
+        """Records that are not durable yet, loss notes included."""
+        return len(self._backlog)
+
+    @property
+    def queued_bytes(self) -> int:
+        """About what they take in memory."""
+        return self._backlog.bytes
+
+    @property
+    def dropped(self) -> dict[RecordKind, int]:
+        """Records that were lost: to overflow, refused by the store for good, or emitted after the end."""
+        return {kind: self._backlog.dropped[kind] + self._unwritable[kind] for kind in RecordKind}
+
+    @property
+    def written(self) -> int:
+        """Records known to be durable, loss notes included."""
+        return self._written
+
+    @property
+    def last_error(self) -> BaseException | None:
+        """The newest trouble with the store, even if it is over."""
+        return self._last_error
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether records do not reach the store now: it fails, hangs, is too slow, or was closed."""
+        hangs = self._trying_since is not None and (
+            self._clock.monotonic() - self._trying_since >= HANGS_AFTER_SECONDS
+        )
+        return self._is_failing or self._is_overflowing or self._has_ended or hangs
+
+    def instrument(self, instruments: Instruments) -> None:
+        """Make these numbers countable."""
+        instruments.gauge("papyra_records_queued", "Records that are not durable yet", lambda: self.queued)
+        instruments.gauge("papyra_records_queued_bytes", "Their size in memory", lambda: self.queued_bytes)
+        instruments.gauge(
+            "papyra_recorder_degraded", "Whether records do not reach the store", lambda: self.is_degraded
+        )
+        instruments.count_of("papyra_records_written_total", "Durable records", lambda: self.written)
+        instruments.count_of(
+            "papyra_records_dropped_total",
+            "Records that were lost",
+            lambda: {kind.value: count for kind, count in self.dropped.items()},
+            label="kind",
+        )
+
+    def begin(self, incarnation: str) -> None:
+        """Open ``incarnation`` and start writing; once, in the loop, before the first emit."""
+        if self._task is not None:
+            raise RuntimeError(f"the recorder writes for incarnation {self._stamps.incarnation} already")
+        self._stamps.incarnation = incarnation
+        self._task = asyncio.get_running_loop().create_task(
+            self._write_all(), name=f"papyra-recorder-{incarnation}", context=Context()
+        )
+
+    def emit(self, record: Record) -> None:
+        """Take ``record`` and give it identity, and a time where that is 0; never waits, never raises."""
+        try:
+            self._push(record, self._sealing.seal(record))
+        except Exception as error:  # noqa: BLE001  # the recorder's firewall: an actor must not feel it
+            self._rescue(record, error)
+
+    def emit_letter(self, record: PersistedDeadLetter, message: object) -> None:
+        """Take a letter and wrap ``message`` into it, with its fidelity; never waits, never raises."""
+        try:
+            self._push(record, self._sealing.seal_message(record, message))
+        except Exception as error:  # noqa: BLE001  # the recorder's firewall
+            self._rescue(record, error)
+
+    async def append_now(self, records: Sequence[Record]) -> None:
+        """Store ``records`` ahead of anything emitted; durable when it returns, else a `PersistenceError`.
+
+        Their numbers are given back when it raises, so that it may be tried again, or the records emitted.
+        """
+        async with self._turn:
+            if self._is_closed or self._has_ended:
+                raise BackendClosedError("the recorder was closed")
+            if len(self._backlog):
+                raise StoreUnavailableError("records that were emitted earlier are not stored yet")
+            batch = [self._stamp(record, self._sealing.seal(record)) for record in records]
+            try:
+                refusal = await self._append(batch)
+            except BaseException as error:
+                self._take_back(batch, error)
+                if isinstance(error, PersistenceError) or not isinstance(error, Exception):
+                    raise
+                raise StoreUnavailableError(f"the store failed: {error_text(error)}") from error
+            if refusal is not None:
+                raise refusal
+
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait until nothing emitted so far waits for the store any more.
+
+        ``False``: not within ``timeout``, or never, because writing has ended. What was lost is in `dropped`.
+        """
+        order = self._backlog.last_order
+        if self._backlog.is_done(order):
+            return True
+        if self._task is None or self._has_ended:
+            return False
+        self._hurry.set()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append((order, waiter))
+        try:
+            async with asyncio.timeout(timeout):
+                return await waiter
+        except TimeoutError:
+            return False
+
+    async def aclose(self, deadline_seconds: float) -> int:
+        """Take nothing more, write what waits until the deadline, and return how many were not written."""
+        self._is_closed = True
+        if self._task is None:
+            return self.queued
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + deadline_seconds
+        try:
+            while len(self._backlog) and not self._has_ended and (left := deadline - loop.time()) > 0:
+                await self.flush(left)
+        finally:
+            self._task.cancel()
+        await asyncio.wait({self._task}, timeout=_CANCEL_GRACE_SECONDS)  # a store may hang even then
+        if self.queued:
+            _log.error("%d records were not written before the deadline", self.queued)
+        return self.queued
+
+    def _push(self, record: Record, sealed: Sealed) -> None:
+        if self._is_closed or self._has_ended:
+            self._unwritable[record.kind] += 1
+            return
+        has_dropped = self._backlog.push(self._stamp(record, sealed), sealed.size)
+        self._wake.set()
+        if self._stamps.stepped_back and not self._has_told_of_clock:
+            self._has_told_of_clock = True
+            self._tell(
+                f"the clock was set back by {self._stamps.stepped_back:g} s; times go on from before", None
+            )
+        if has_dropped and not self._is_overflowing:
+            self._is_overflowing = True
+            self._tell(
+                "records come faster than the store takes them: the oldest are dropped, and noted", None
+            )
+
+    def _stamp(self, record: Record, sealed: Sealed) -> Record:
+        if self._task is None:
+            raise RuntimeError("begin() comes before the first record")
+        timestamp = self._stamps.time(record.timestamp)
+        seq, incarnation = self._stamps.peek(record.kind), self._stamps.incarnation
+        ready = stamped(record, sealed, incarnation, seq, timestamp)
+        self._stamps.take(record.kind)  # last: what raises before leaves no hole
+        return ready
+
+    def _rescue(self, record: Record, error: Exception) -> None:
+        _log.error("a record could not be taken as it is: %r", type(record), exc_info=error)
+        try:
+            self._push(record, BARE)
+        except Exception:  # noqa: BLE001  # the recorder's firewall, once more
+            _log.exception("a record was lost")
+            self._unwritable[_KINDS.get(type(record), RecordKind.EVENT)] += 1  # it may be no record at all
+
+    def _tell(self, problem: str, error: BaseException | None) -> None:
+        _log.warning("%s%s", problem, "" if error is None else f" ({error_text(error)})")
+        try:
+            self._on_problem(problem, error)
+        except Exception:  # noqa: BLE001  # the recorder's firewall, around its listener
+            _log.exception("the listener for problems failed")
+
+    def _take_back(self, batch: Sequence[Record], error: BaseException) -> None:
+        kept = [record for record in reversed(batch) if not self._stamps.give_back(record.kind, record.seq)]
+        cause = self._sealing.redact(error_text(error))
+        self._backlog.note_refused((record, cause) for record in kept)
+        self._wake.set()
+
+    def _note_refused(self, batch: Sequence[Record], error: AppendError) -> int:
+        refused = {at: error_text(cause) for at, cause in error.refused if 0 <= at < len(batch)}
+        if not refused:
+            raise StoreUnavailableError("the store refused records, but did not say which") from error
+        for position, cause in refused.items():
+            level = logging.CRITICAL if is_loss_note(batch[position]) else logging.ERROR
+            _log.log(level, "the store refused a %s for good: %s", batch[position].kind, cause)
+        self._backlog.note_refused(
+            (batch[position], self._sealing.redact(cause)) for position, cause in refused.items()
+        )
+        self._last_error = error
+        self._tell(f"the store refused {len(refused)} records for good", error)
+        self._wake.set()
+        return len(refused)
+
+    async def _append(self, batch: Sequence[Record]) -> AppendError | None:
+        refused, refusal = 0, None
+        try:
+            await self._backend.append(batch)
+        except AppendError as error:
+            refused, refusal = self._note_refused(batch, error), error
+        self._written += len(batch) - refused
+        return refusal
+
+    async def _write_all(self) -> None:
+        try:
+            while not _is_cancelled():
+                if self._backlog.has_waiting:
+                    await self._write(self._backlog.take(MAX_BATCH_RECORDS, MAX_BATCH_BYTES))
+                    await asyncio.sleep(0)  # a store that never waits must not keep the loop to itself
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except Exception as error:  # noqa: BLE001  # the backend was closed, or a fault of ours: no way to go on
+            self._last_error = error
+            self._tell("recording has ended", error)
+        finally:
+            self._has_ended = True
+            self._tell_waiters()
+
+    async def _write(self, batch: list[Record]) -> None:
+        failures = 0
+        while not await self._try(batch):
+            failures = 0 if await self._is_hurried(failures + 1) else failures + 1
+        self._backlog.settle()
+        if self._is_failing:
+            self._is_failing = False
+            _log.info("the store takes records again; %d wait", self.queued)
+        if self._backlog.has_room:
+            self._is_overflowing = False
+        self._tell_waiters()
+
+    async def _try(self, batch: list[Record]) -> bool:
+        try:
+            async with self._turn:
+                self._trying_since = self._clock.monotonic()
+                await self._append(batch)
+        except (BackendClosedError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # whatever a store raises, it is asked again
+            if _is_cancelled():
+                raise asyncio.CancelledError from error
+            self._last_error = error
+            if not self._is_failing:
+                self._is_failing = True
+                self._tell("the store does not take records; they wait in memory", error)
+            return False
+        finally:
+            self._trying_since = None
+        return True
+
+    async def _is_hurried(self, failures: int) -> bool:
+        """Wait before the next try; whether somebody waits for it, so that the pauses begin anew."""
+        try:
+            async with asyncio.timeout(self._backoff.delay(failures, random.random())):  # noqa: S311  # no secret
+                await self._hurry.wait()
+        except TimeoutError:
+            return False
+        self._hurry.clear()
+        return True
+
+    def _tell_waiters(self) -> None:
+        waiting = []
+        for order, waiter in self._waiters:
+            is_done = self._backlog.is_done(order)
+            if waiter.done():
+                continue
+            if is_done or self._has_ended:
+                waiter.set_result(is_done)
+            else:
+                waiting.append((order, waiter))
+        self._waiters = waiting
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

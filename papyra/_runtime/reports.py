@@ -1,0 +1,77 @@
+"""Look at a running system: who lives, what waits, what was counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papyra._runtime.cell import Cell, Phase
+from papyra.audit import Accounting, ActorInfo, AuditReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from papyra._runtime.recorder import Recorder
+    from papyra._runtime.site import Site
+    from papyra._runtime.tree import Tree
+
+
+def accounting_of(site: Site, recorder: Recorder) -> Accounting:
+    """Return the counts as they are now; only cells with a task can have messages."""
+    counts = site.counts
+    active: Iterable[Cell] = site.active
+    return Accounting(
+        accepted=counts.accepted,
+        handled=counts.handled,
+        failed=counts.failed,
+        dead=counts.dead,
+        expired=counts.expired,
+        pending=sum(cell.pending() for cell in active),
+        late_replies=counts.late_replies,
+        records_dropped=sum(recorder.dropped.values()),
+    )
+
+
+def info_of(cell: Cell) -> ActorInfo:
+    """Return what there is to know about one actor."""
+    restarts = maximum = 0
+    if cell.phase is not Phase.STOPPED:
+        maximum = cell.policy.max_restarts
+        if cell.restarts is not None:
+            restarts = cell.restarts.recent(cell.site.clock.monotonic(), cell.policy.within_seconds)
+    return ActorInfo(
+        cell.id,
+        cell.address,
+        cell.name,
+        None if cell.parent is None else cell.parent.id,
+        tuple(cell.children or ()),
+        cell.phase is not Phase.STOPPED,
+        cell.end is not None and cell.phase is not Phase.STOPPED,
+        cell.phase in {Phase.SUSPENDED, Phase.RESTARTING},
+        cell.actor_type,
+        path=cell.path,
+        mailbox_depth=0 if cell.box is None else len(cell.box.queue),
+        restarts=restarts,
+        max_restarts=maximum,
+    )
+
+
+def audit_of(
+    site: Site, tree: Tree[Cell], recorder: Recorder, *, incarnation: str, with_actors: bool
+) -> AuditReport:
+    """Return a snapshot of the system."""
+    cells = tuple(tree)
+    return AuditReport(
+        site.system_id,
+        len(cells),
+        sum(cell.end is None for cell in cells),
+        sum(cell.end is not None for cell in cells),
+        sum(cell.phase in {Phase.SUSPENDED, Phase.RESTARTING} for cell in cells),
+        tree.name_count,
+        (),
+        (),
+        site.letters.total,
+        tuple(info_of(cell) for cell in cells) if with_actors else (),
+        accounting=accounting_of(site, recorder),
+        incarnation=incarnation,
+        timestamp=site.clock.now(),
+    )

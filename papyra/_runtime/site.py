@@ -1,0 +1,124 @@
+"""What all actors of one running system share. It knows nothing of what a cell is, cells know it."""
+
+from __future__ import annotations
+
+import threading
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from papyra.messages import DeadLetterReason
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Callable, Coroutine
+
+    from papyra._runtime.asks import AskDeadlines
+    from papyra._runtime.dead_letters import DeadLetterMailbox
+    from papyra._runtime.journal import Journal
+    from papyra._runtime.mailbox import Envelope
+    from papyra._runtime.tree import Tree
+    from papyra.clock import Clock
+    from papyra.context import System
+    from papyra.ref import ActorRef
+
+
+class Counts:
+    """How many messages came to each end; what is pending is counted where it waits."""
+
+    __slots__ = ("accepted", "dead", "expired", "failed", "handled", "late_replies")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.handled = 0
+        self.failed = 0
+        self.dead = 0
+        self.expired = 0
+        self.late_replies = 0
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class Site:
+    """One per incarnation. ``active`` are the cells with a task: all with messages, and some that idle."""
+
+    __slots__ = (
+        "active",
+        "actor_ids",
+        "asks",
+        "clock",
+        "counts",
+        "decision_seconds",
+        "default_timeout",
+        "emptied",
+        "ids",
+        "is_closing",
+        "journal",
+        "letters",
+        "live",
+        "loop",
+        "on_activity",
+        "system",
+        "system_id",
+        "thread",
+        "time",
+        "tree",
+    )
+
+    def __init__(  # noqa: PLR0913  # its parts, by name
+        self,
+        *,
+        system: System,
+        loop: AbstractEventLoop,
+        clock: Clock,
+        tree: Tree[Any],
+        journal: Journal,
+        letters: DeadLetterMailbox,
+        asks: AskDeadlines,
+        live: Callable[[Any], Coroutine[object, object, None]],
+        default_timeout: float | None,
+    ) -> None:
+        self.system = system
+        self.system_id = system.system_id
+        self.loop = loop
+        self.time = loop.time
+        self.thread = threading.get_ident()
+        self.clock = clock
+        self.tree = tree
+        self.journal = journal
+        self.letters = letters
+        self.asks = asks
+        self.live = live
+        self.on_activity: Callable[[], None] = _nothing
+        self.default_timeout = default_timeout
+        self.decision_seconds = 30.0 if default_timeout is None else default_timeout
+        self.ids = count(1)
+        self.actor_ids = count(1)
+        self.emptied: Future[None] | None = None
+        self.counts = Counts()
+        self.active: set[Any] = set()
+        self.is_closing = False
+
+    def check_thread(self) -> None:
+        """Raise `RuntimeError` in any thread but the loop's."""
+        if threading.get_ident() != self.thread:
+            raise RuntimeError(
+                "actors belong to the event loop's thread; from another, system.call_threadsafe(ref.tell, …)"
+            )
+
+    def expire(self, envelope: Envelope, ref: ActorRef) -> None:
+        """Count a message whose deadline passed before its turn came."""
+        self.counts.expired += 1
+        self.letters.add(envelope, ref, DeadLetterReason.EXPIRED)
+
+    def late_reply(self, envelope: Envelope, ref: ActorRef) -> None:
+        """Count a reply that nobody waits for any more; its message was handled."""
+        self.counts.late_replies += 1
+        waited = self.loop.time() - envelope.at
+        self.letters.add(
+            envelope,
+            ref,
+            DeadLetterReason.LATE_REPLY,
+            f"the reply came after {waited:.3g} s, when the asker had stopped waiting",
+        )

@@ -1,0 +1,69 @@
+"""Bring actors to life."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papyra._runtime.cell import Cell, Phase, cell_of, overrides
+from papyra._runtime.tree import path_below
+from papyra._runtime.turns import begin, build
+from papyra.address import check_name
+from papyra.exceptions import ActorStopped, ConfigurationError
+from papyra.supervision import RESTART_POLICY, STOP_POLICY
+
+if TYPE_CHECKING:
+    from papyra._runtime.site import Site
+    from papyra.context import ActorFactory
+    from papyra.ref import ActorRef
+    from papyra.supervision import SupervisionPolicy
+
+
+def spawn(  # noqa: PLR0913  # as the facade says it
+    site: Site,
+    factory: ActorFactory,
+    args: tuple[object, ...],
+    *,
+    name: str | None,
+    policy: SupervisionPolicy | None,
+    capacity: int | None,
+    parent: ActorRef | None,
+) -> Cell:
+    """Return a new cell with its instance made; what the factory raises is the caller's, and no actor is.
+
+    ``on_start`` runs in the actor's own task, before its first message.
+    """
+    site.check_thread()
+    if capacity is not None and capacity < 1:
+        raise ConfigurationError(f"mailbox_capacity must be 1 or more, or None for no bound, not {capacity}")
+    above = None if parent is None else _living(parent)
+    if name is not None:
+        site.tree.check_free(above, check_name(name))
+    number = next(site.actor_ids)
+    cell = Cell(
+        site,
+        number,
+        name,
+        path_below("" if above is None else above.path, number, name),
+        parent=above,
+        factory=factory,
+        args=args,
+        policy=policy or (STOP_POLICY if name is None else RESTART_POLICY),
+        capacity=capacity,
+    )
+    cell.actor = cell.scope.run(build, cell)
+    site.tree.attach(cell)
+    if overrides(cell.actor, "on_start"):
+        cell.rouse()
+    else:
+        begin(cell)
+        cell.urgent = False
+    return cell
+
+
+def _living(parent: ActorRef) -> Cell:
+    cell = cell_of(parent)
+    may_have_children = cell.end is None or cell.drain_timer is not None
+    if not may_have_children or cell.phase is Phase.RESTARTING:
+        state = cell.end.reason.value if cell.end is not None else cell.phase.value
+        raise ActorStopped(f"{cell.path} cannot have children: it is {state}", reason=state)
+    return cell

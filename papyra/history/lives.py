@@ -1,0 +1,103 @@
+"""The timeline of one actor: its lives, and in each what failed, what was decided and which messages died."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from papyra.history.answers import Life, Stop, Timeline
+from papyra.history.fold import LIFECYCLE, Fold, moment_of
+from papyra.history.reading import crash_of, fields_of, path_of, restart_of, stop_of, text_of
+from papyra.persistence.models import EventType, PersistedDeadLetter, PersistedEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def timeline(
+    system_id: str, path: str, events: Iterable[PersistedEvent], letters: Iterable[PersistedDeadLetter]
+) -> Timeline:
+    """Return the lives of one actor, by incarnation, from its own events and its system's, in any order."""
+    fold = Fold()
+    lived: dict[str, list[PersistedEvent]] = defaultdict(list)
+    for event in events:
+        if event.event_type not in LIFECYCLE:
+            fold.add(event)
+        elif event.system_id == system_id and path_of(event) == path:
+            fold.add(event)
+            lived[event.incarnation].append(event)
+    drafts = [draft for own in lived.values() for draft in _split(own, fold)]
+    drafts.sort(key=lambda draft: draft.begin)
+    addresses = {path, *(event.actor_address for own in lived.values() for event in own)}
+    loose: list[PersistedDeadLetter] = []
+    for letter in letters:
+        about = letter.target_path == path or (not letter.target_path and letter.target in addresses)
+        if about and letter.system_id == system_id:
+            draft = _draft_of(letter, drafts)
+            (loose if draft is None else draft.letters).append(letter)
+    return Timeline(system_id, path, tuple(draft.life() for draft in drafts), _in_order(loose))
+
+
+class _Draft:
+    """The events of one life, while it is put together."""
+
+    def __init__(self, first: PersistedEvent) -> None:
+        self.incarnation = first.incarnation
+        self.path = path_of(first)
+        self.has_start = first.event_type == EventType.ACTOR_STARTED
+        self.begin = first.timestamp
+        self.events = [first]
+        self.letters: list[PersistedDeadLetter] = []
+        self.inferred: Stop | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.events[-1].event_type == EventType.ACTOR_STOPPED
+
+    def life(self) -> Life:
+        start = fields_of(self.events[0].payload)
+        types = [event.actor_type for event in self.events if event.actor_type]
+        return Life(
+            self.incarnation,
+            types[0] if types else text_of(start, "type"),
+            text_of(start, "parent") or self.path.rpartition("/")[0],
+            self.begin if self.has_start else None,
+            tuple(crash_of(event) for event in self.events if event.event_type == EventType.ACTOR_CRASHED),
+            tuple(
+                restart_of(event) for event in self.events if event.event_type == EventType.ACTOR_RESTARTED
+            ),
+            stop_of(self.events[-1]) if self.is_over else self.inferred,
+            _in_order(self.letters),
+        )
+
+
+def _split(events: list[PersistedEvent], fold: Fold) -> list[_Draft]:
+    drafts: list[_Draft] = []
+    for event in sorted(events, key=moment_of):
+        if drafts and not drafts[-1].is_over and event.event_type != EventType.ACTOR_STARTED:
+            drafts[-1].events.append(event)
+            continue
+        if (
+            drafts and not drafts[-1].is_over
+        ):  # names are unique, so that life had ended; its stop is not on record
+            drafts[-1].inferred = Stop(event.timestamp, event.incarnation, "", is_inferred=True)
+        drafts.append(_Draft(event))
+    last = events[-1]
+    trace = fold.traces.get((last.system_id, last.incarnation, path_of(last)))
+    if trace is not None:
+        drafts[-1].inferred = fold.run(last.incarnation).stop_of(trace)
+    return drafts
+
+
+def _draft_of(letter: PersistedDeadLetter, drafts: list[_Draft]) -> _Draft | None:
+    found = None
+    for draft in drafts:
+        begin = draft.begin if draft.has_start else -math.inf
+        if draft.incarnation == letter.incarnation and begin <= letter.timestamp:
+            found = draft
+    return found
+
+
+def _in_order(letters: list[PersistedDeadLetter]) -> tuple[PersistedDeadLetter, ...]:
+    return tuple(sorted(letters, key=lambda letter: (letter.timestamp, letter.seq)))

@@ -1,0 +1,65 @@
+"""Messages the runtime itself understands, and the words around a message: its end, its deadline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AttrPath = tuple[str, ...]
+
+
+class Timeout(Enum):
+    """Stands for a timeout that the system decides."""
+
+    SYSTEM = "the system's own"
+
+
+SYSTEM_TIMEOUT: Final = Timeout.SYSTEM
+
+
+class DeadLetterReason(StrEnum):
+    """Why a message was not handled to its end.
+
+    ``QUEUED_AT_STOP`` waited when its actor stopped, ``TARGET_STOPPED`` came later; ``SHUTDOWN`` stands for
+    both when the system closes. ``LATE_REPLY`` holds the request whose reply nobody waited for any more.
+    """
+
+    TARGET_STOPPED = "target_stopped"
+    TARGET_UNKNOWN = "target_unknown"
+    QUEUED_AT_STOP = "queued_at_stop"
+    OVERFLOW = "overflow"
+    HANDLER_FAILED = "handler_failed"
+    EXPIRED = "expired"
+    LATE_REPLY = "late_reply"
+    UNHANDLED = "unhandled"
+    UNDECODABLE = "undecodable"
+    NODE_LOST = "node_lost"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyCall:
+    """Call a public method of the actor."""
+
+    attr_path: AttrPath
+    args: tuple[object, ...] = ()
+    kwargs: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyGetAttr:
+    """Read a public attribute of the actor."""
+
+    attr_path: AttrPath
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySetAttr:
+    """Set a public attribute of the actor."""
+
+    attr_path: AttrPath
+    value: object
