@@ -1,0 +1,124 @@
+"""The one place that builds a backend from the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from asgiref.sync import async_to_sync
+from django.utils.module_loading import import_string
+
+from django_papyra._settings_reader import suggestion
+from django_papyra.backend import DjangoPersistence
+from django_papyra.conf import SETTING, PapyraSettings, WriterMode, get_settings
+from papyra.exceptions import ConfigurationError
+from papyra.persistence.stores import open_store
+from papyra.persistence.threads import run_sync as run_in_new_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from papyra.persistence.backend import PersistenceBackend
+
+Value = TypeVar("Value")
+
+DJANGO_SCHEME = "django"
+
+_lock = threading.Lock()
+_opened: tuple[int, PapyraSettings, PersistenceBackend] | None = None
+
+
+def get_backend() -> PersistenceBackend:
+    """Return this process's backend, made from ``PAPYRA`` at the first call; its first use opens it.
+
+    Raises `ConfigurationError`. Changed settings, and a fork, bring a new one.
+    """
+    global _opened  # noqa: PLW0603  # one per process
+    settings = get_settings()
+    with _lock:
+        if _opened is None or _opened[:2] != (os.getpid(), settings):
+            _opened = (os.getpid(), settings, make_backend(settings))
+        return _opened[2]
+
+
+async def close_backend() -> None:
+    """Close what `get_backend` made, after writing what it had accepted; the next call makes another."""
+    backend = _forget()
+    if backend is not None:
+        await backend.aclose()
+
+
+def drop_backend(*, setting: str, **_: object) -> None:
+    """Close the backend when a test changes the settings it was made from (receives ``setting_changed``)."""
+    backend = _forget() if setting in {SETTING, "DATABASES"} else None
+    if backend is not None:  # in a thread, because this one may run a loop
+        closing = threading.Thread(target=lambda: asyncio.run(backend.aclose()))
+        closing.start()
+        closing.join()
+
+
+def run_sync(coroutine: Coroutine[object, object, Value]) -> Value:
+    """Run a backend's coroutine from code without a loop; an inline writer joins its transaction."""
+    if get_settings().options.get("writer") != WriterMode.INLINE:
+        return run_in_new_loop(coroutine)
+
+    async def wait() -> Value:
+        return await coroutine
+
+    return async_to_sync(wait)()
+
+
+def make_backend(settings: PapyraSettings) -> PersistenceBackend:
+    """Return a new backend as ``settings`` say; raises `ConfigurationError`."""
+    scheme, is_url, alias = settings.backend.partition(":")
+    policy = settings.retention.to_policy()
+    check_options(settings)
+    if is_url and scheme != DJANGO_SCHEME:
+        return open_store(settings.backend, retention_policy=policy)
+    cls = backend_class(settings)
+    options: dict[str, object] = {"retention_policy": policy, **settings.options}
+    if is_url:
+        options["using"] = alias or settings.using
+    if issubclass(cls, DjangoPersistence):
+        options.setdefault("max_unresolved", settings.retention.max_unresolved)
+    return cast("Callable[..., PersistenceBackend]", cls)(**options)
+
+
+def backend_class(settings: PapyraSettings) -> type:
+    """Return the class that ``BACKEND`` names (dotted, or ``django:ALIAS``); raises `ConfigurationError`."""
+    place = f"{SETTING}['BACKEND']"
+    if settings.backend.startswith(f"{DJANGO_SCHEME}:"):
+        return DjangoPersistence
+    try:
+        cls = import_string(settings.backend)
+    except ImportError as error:
+        raise ConfigurationError(f"{place}: {settings.backend!r} cannot be imported: {error}") from error
+    if not isinstance(cls, type):
+        raise ConfigurationError(f"{place}: {settings.backend!r} is not a class")
+    return cls
+
+
+def check_options(settings: PapyraSettings) -> None:
+    """Raise `ConfigurationError` for an option that the backend does not take; opens nothing."""
+    known: tuple[str, ...] = ()
+    if ":" not in settings.backend or settings.backend.startswith(f"{DJANGO_SCHEME}:"):
+        known = tuple(inspect.signature(backend_class(settings)).parameters)
+    for name in settings.options:
+        if name not in known:
+            raise ConfigurationError(
+                f"{SETTING}['OPTIONS']: unknown key {name!r} ({suggestion(name, known)})"
+            )
+    writer = settings.options.get("writer", WriterMode.THREAD)
+    if writer not in set(WriterMode):
+        hint = suggestion(writer, tuple(WriterMode))
+        raise ConfigurationError(f"{SETTING}['OPTIONS']['writer']: unknown word {writer!r} ({hint})")
+
+
+def _forget() -> PersistenceBackend | None:
+    global _opened
+    with _lock:
+        opened, _opened = _opened, None
+    return opened[2] if opened is not None and opened[0] == os.getpid() else None
