@@ -37,7 +37,7 @@ check:  ## lint, format, types, layers, dependencies, migrations
 	$(call install,test dev)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --no-incremental
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry .
 	$(MANAGE) makemigrations --check --dry-run

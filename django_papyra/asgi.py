@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from django_papyra import hosting
 from django_papyra.refusal import BODY, HEADERS, STATUS, Refusal
 
 Scope = MutableMapping[str, Any]
@@ -89,6 +88,8 @@ class _Gate:
         return not self._is_open and (self._refusal is None or self._refusal.may_try_again)
 
     async def _open(self) -> None:
+        from django_papyra import hosting  # noqa: PLC0415  # this module is imported before django.setup()
+
         try:
             if hosting.hosts_in_asgi():
                 await self._stack.enter_async_context(hosting.open_system())

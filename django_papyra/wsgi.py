@@ -7,10 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django_papyra import hosting
 from django_papyra.conf import get_settings
 from django_papyra.refusal import BODY, HEADERS, STATUS, Refusal
-from django_papyra.runtime import run_sync
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -53,9 +51,11 @@ class _Gate:
         return not self._is_open and (self._refusal is None or self._refusal.may_try_again)
 
     def _open(self) -> None:
+        from django_papyra import hosting, runtime  # noqa: PLC0415  # imported before django.setup(), as asgi is
+
         try:
             get_settings()  # raises while there is no coroutine yet that nobody would await
-            run_sync(hosting.check_startup())
+            runtime.run_sync(hosting.check_startup())
         except Exception as error:  # noqa: BLE001  # firewall: whatever keeps the check from passing is a refusal
             self._refusal = Refusal.because_of(error)
             _log.critical("not serving: %s", self._refusal, exc_info=self._refusal.unexpected)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from papyra.address import ActorAddress
 
 
@@ -85,7 +87,10 @@ class ActorInfo:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The whole system at one time. The registry holds the names; no name outlives its actor."""
+    """The whole system at one time. The registry holds the names; no name outlives its actor.
+
+    ``counters`` counts what went wrong beside the actors: hooks, the store, letters by reason.
+    """
 
     system_id: str
     total_actors: int
@@ -99,6 +104,7 @@ class AuditReport:
     actors: tuple[ActorInfo, ...] = ()
     _: KW_ONLY
     accounting: Accounting = Accounting()
+    counters: Mapping[str, int] = field(default_factory=dict)
     incarnation: str = ""
     timestamp: float = 0.0
 

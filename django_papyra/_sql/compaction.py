@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import msgspec
 from django.db import connections, transaction
 from django.db.models import Count, Max, Min, Q
 
@@ -16,7 +15,8 @@ from django_papyra._sql.stats import measured
 from django_papyra.mapping import stored
 from django_papyra.models import Incarnation, IncarnationState
 from django_papyra.querysets import PROTECTED_STATES, DeadLetterQuerySet
-from papyra.persistence.models import EventType, KindStats, LossNote, RecordKind
+from papyra.persistence.integrity import loss_note_of
+from papyra.persistence.models import EventType, KindStats, RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from django_papyra.models import DeadLetter
     from django_papyra.querysets import RecordQuerySet
     from papyra.clock import Clock
+    from papyra.persistence.models import LossNote
     from papyra.persistence.retention import RetentionPolicy
 
 STEP_ROWS = 2_000
@@ -130,7 +131,7 @@ class Compaction:
 
     def _notes(self, going: RecordQuerySet[Any]) -> Iterator[LossNote]:
         for row in judged(RecordKind.EVENT, going.filter(event_type__in=LOSS_NOTES)):
-            note = LossNote.from_payload(msgspec.json.decode(row.head.payload)) if row.head else None
+            note = loss_note_of(row.head) if row.head is not None else None
             if note is not None and note.kind in set(RecordKind):
                 yield note
 

@@ -40,7 +40,9 @@ TAIL_RECORDS = 10_000
 _STEP = 200
 LOSS_NOTES = (EventType.RECORDS_LOST.value, EventType.RECORDS_DROPPED.value)
 _SAID_CLEAN = frozenset({"healthy", "recovered"})
-_TELLING = frozenset({*LOSS_NOTES, "SystemStarted", "IncarnationLost", "StartupChecked"})
+_TELLING = frozenset(
+    {*LOSS_NOTES, EventType.SYSTEM_STARTED, EventType.INCARNATION_LOST, EventType.STARTUP_CHECKED}
+)
 _NOTHING = msgspec.Raw(b"null")
 _MISPLACED = {
     Placement.DUPLICATE: PersistenceAnomalyType.DUPLICATE_RECORD,
@@ -112,9 +114,8 @@ class Scan:
 
     def run(self, depth: ScanDepth) -> Findings:
         """Scan and return what was found; changes nothing."""
-        ends = {
-            kind: self._newest(kind) for kind in RecordKind
-        }  # what comes later is not this scan's business
+        # What comes later is not this scan's business.
+        ends = {kind: self._newest(kind) for kind in RecordKind}
         if depth is ScanDepth.FULL:
             self._check_file()
             self._total_bytes = sum(stored_bytes(stored(kind, self._alias)) for kind in RecordKind)

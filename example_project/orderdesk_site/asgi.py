@@ -6,11 +6,10 @@ from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
+from django_papyra.asgi import papyra_asgi
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orderdesk_site.settings")
-django_application = get_asgi_application()
+application = get_asgi_application()
 if settings.DEBUG:  # elsewhere a web server serves what collectstatic gathers
-    django_application = ASGIStaticFilesHandler(django_application)
-
-from django_papyra.asgi import papyra_asgi  # noqa: E402  # models may be imported only after setup
-
-application = papyra_asgi(django_application)
+    application = ASGIStaticFilesHandler(application)
+application = papyra_asgi(application)

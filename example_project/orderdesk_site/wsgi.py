@@ -4,9 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from django_papyra.wsgi import papyra_wsgi
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orderdesk_site.settings")
-django_application = get_wsgi_application()
-
-from django_papyra.wsgi import papyra_wsgi  # noqa: E402  # models may be imported only after setup
-
-application = papyra_wsgi(django_application)
+application = papyra_wsgi(get_wsgi_application())

@@ -193,7 +193,7 @@ class Cell(Receiver):
     def condition(self, now: float) -> str:
         """Say what the actor is doing."""
         if self.current is not None:
-            state = f"it has been handling one message for {now - self.current.at:.3g} s"
+            state = f"it has been handling one message for {now - self.since:.3g} s"
         else:
             state = f"it is {'stopping' if self.end is not None else self.phase.value}"
         queue = self.box.queue if self.box is not None else ()
@@ -218,10 +218,9 @@ class Cell(Receiver):
     def urge(self) -> None:
         """Have the task look at anything but messages."""
         self.urgent = True
-        if self.task is None:
+        if self.box is None:
             self.rouse()
-        else:
-            self.wake()
+        self.wake()
 
     def settle(self) -> None:
         """Let messages be handled again, if nothing else is to be done."""
@@ -316,15 +315,20 @@ class Cell(Receiver):
             site.emptied.set_result(None)
         site.journal.stopped(self, end, on_stop_error)
         self._tell_watchers(end)
-        for command in self.lane or ():
-            if isinstance(command, ChildFailed) and not command.answer.done():
-                command.answer.set_result(None)
+        self.clear_lane()
         if parent is not None and not parent.children and parent.gone is not None and not parent.gone.done():
             parent.gone.set_result(None)
         for waiter in self.stop_waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
         self._let_go()
+
+    def clear_lane(self) -> None:
+        """Decide nothing about the children that have failed so far: they stop anyway."""
+        lane, self.lane = self.lane, None
+        for command in lane or ():
+            if isinstance(command, ChildFailed) and not command.answer.done():
+                command.answer.set_result(None)
 
     def stopped_error(self) -> ActorStopped:
         """Return what senders are told."""
@@ -351,7 +355,7 @@ class Cell(Receiver):
             self.drain_timer = None
         del self.actor, self.factory, self.args, self.policy, self.context, self.scope
         self.box = self.task = self.waiter = self.parked = None
-        self.parent = self.children = self.lane = self.gone = self.answer = self.stop_waiters = None
+        self.parent = self.children = self.gone = self.answer = self.stop_waiters = None
         self.watchers = self.watching = self.restarts = self.failure = None
         self.origin = NOWHERE
 

@@ -117,7 +117,7 @@ class DeadLetterMailbox:
             reason=reason,
             error=error if isinstance(error, str) else error_text(error),
             timestamp=now,
-            deadline=None if deadline is None else now + deadline - self._loop.time(),
+            deadline=None if deadline is None else round(now + deadline - self._loop.time(), 6),
             message_id=self._journal.message_id(envelope.id),
             cause_id=self._journal.message_id(envelope.cause),
             root_id=self._journal.message_id(envelope.root),

@@ -49,4 +49,8 @@ class EventLog:
                 index = self.count
                 changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._waiting.append(changed)
-                await changed
+                try:
+                    await changed
+                except asyncio.CancelledError:
+                    self._waiting.remove(changed)
+                    raise

@@ -18,7 +18,7 @@ from papyra._runtime.linger import Linger
 from papyra._runtime.mailbox import CURRENT
 from papyra._runtime.recorder import Recorder
 from papyra._runtime.site import Site
-from papyra._runtime.startup import announce, check_store
+from papyra._runtime.startup import announce, require_start
 from papyra._runtime.tree import Tree
 from papyra._runtime.turns import live
 from papyra.address import ActorAddress, split_reference
@@ -27,6 +27,7 @@ from papyra.events import StopReason
 from papyra.exceptions import ActorNotFound, PapyraError, SystemNotRunning
 from papyra.payloads import message_name
 from papyra.persistence.models import EventType
+from papyra.persistence.startup import run_startup_check
 
 if TYPE_CHECKING:
     from papyra._runtime.options import Options
@@ -41,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 DETAILS_EVERY_SECONDS = 300.0
 _AT_ONCE = 64
+_REFUSAL_SECONDS = 1.0
 _REQUESTED = "it was asked to stop"
 
 
@@ -101,16 +103,18 @@ class Kernel:
         """Check the store and open an incarnation; raises `PersistenceStartupError`, nothing written."""
         kernel = cls(system, backend, options)
         try:
-            report = await check_store(backend, options)
+            report = await run_startup_check(backend, options.startup)
+            if report.scan is not None:
+                kernel.hooks.post("on_persistence_scan", report.scan)
+            if report.recovery is not None:
+                kernel.hooks.post("on_persistence_recovery", report.recovery)
+            require_start(report, backend)
             kernel.recorder.begin(kernel.incarnation)
             await announce(backend, kernel.recorder, report, options)
         except BaseException:
             await kernel.recorder.aclose(0)
+            await kernel.hooks.drain(kernel.site.loop.time() + _REFUSAL_SECONDS)
             raise
-        if report.scan is not None:
-            kernel.hooks.post("on_persistence_scan", report.scan)
-        if report.recovery is not None:
-            kernel.hooks.post("on_persistence_recovery", report.recovery)
         kernel._schedule_audit()
         return kernel
 
@@ -211,10 +215,26 @@ class Kernel:
             if cell not in above and (ended := cell.ended()) is not None:
                 await ended
 
+    def counters(self) -> dict[str, int]:
+        """Return how often something went wrong beside the actors."""
+        letters = {f"letters_{reason}": count for reason, count in self.letters.counts.items() if count}
+        return {
+            "hooks_failed": self.hooks.failed,
+            "hooks_slow": self.hooks.slow,
+            "hooks_dropped": self.hooks.dropped,
+            "store_problems": self.problems,
+            **letters,
+        }
+
     def audit(self, *, with_actors: bool) -> AuditReport:
         """Look at everything, record it, tell the hooks."""
         report = reports.audit_of(
-            self.site, self.tree, self.recorder, incarnation=self.incarnation, with_actors=with_actors
+            self.site,
+            self.tree,
+            self.recorder,
+            incarnation=self.incarnation,
+            with_actors=with_actors,
+            counters=self.counters(),
         )
         self.site.journal.audited(report)
         return report

@@ -26,7 +26,8 @@ class Receiver(Identity):
     """A mailbox with a task behind it, which exists only while there is something to do, or was lately.
 
     ``closed`` is the reason of letters for messages that come too late, ``None`` while messages are taken.
-    ``box`` is there exactly while ``task`` is; ``waiter`` while that task waits for anything to happen.
+    ``box`` is there exactly while ``task`` is; ``waiter`` while that task waits for anything to happen;
+    ``current`` is the message that is handled, ``since`` when that began.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Receiver(Identity):
         "parked",
         "retiring",
         "scope",
+        "since",
         "site",
         "task",
         "waiter",
@@ -54,6 +56,7 @@ class Receiver(Identity):
         self.retiring = False
         self.closed: DeadLetterReason | None = None
         self.current: Envelope | None = None
+        self.since = 0.0
 
     @property
     def is_alive(self) -> bool:
@@ -108,7 +111,7 @@ class Receiver(Identity):
         box = self.box
         if box is None:
             box = self.rouse()
-        elif self.waiter is not None:
+        if self.waiter is not None:
             self.wake()
         self.site.counts.accepted += 1
         if len(box.queue) < box.capacity:
@@ -146,10 +149,12 @@ class Receiver(Identity):
         site.check_thread()
         self.box = box = Mailbox(self.capacity)
         self.retiring = False
-        self.task = site.loop.create_task(site.live(self), name=self.path, context=self.scope)
         if not site.active:
             site.on_activity()
         site.active.add(self)
+        task = site.loop.create_task(site.live(self), name=self.path, context=self.scope)
+        if self.box is box:  # a loop with eager tasks may have run it to its end already
+            self.task = task
         return box
 
     def wake(self) -> None:

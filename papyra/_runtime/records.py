@@ -69,6 +69,9 @@ def letter_record(system_id: str, letter: DeadLetter) -> PersistedDeadLetter:
 def audit_record(report: AuditReport) -> PersistedAudit:
     """Return the record of an audit; the tree goes into its details."""
     totals = report.accounting
+    details: dict[str, object] = {"counters": dict(report.counters)}
+    if report.actors:
+        details["actors"] = [actor.to_payload() for actor in report.actors]
     return PersistedAudit(
         report.system_id,
         0.0,
@@ -87,7 +90,7 @@ def audit_record(report: AuditReport) -> PersistedAudit:
         expired=totals.expired,
         pending=totals.pending,
         records_dropped=totals.records_dropped,
-        details={"actors": [actor.to_payload() for actor in report.actors]} if report.actors else None,
+        details=details,
     )
 
 

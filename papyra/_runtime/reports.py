@@ -8,7 +8,7 @@ from papyra._runtime.cell import Cell, Phase
 from papyra.audit import Accounting, ActorInfo, AuditReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from papyra._runtime.recorder import Recorder
     from papyra._runtime.site import Site
@@ -56,7 +56,13 @@ def info_of(cell: Cell) -> ActorInfo:
 
 
 def audit_of(
-    site: Site, tree: Tree[Cell], recorder: Recorder, *, incarnation: str, with_actors: bool
+    site: Site,
+    tree: Tree[Cell],
+    recorder: Recorder,
+    *,
+    incarnation: str,
+    with_actors: bool,
+    counters: Mapping[str, int],
 ) -> AuditReport:
     """Return a snapshot of the system."""
     cells = tuple(tree)
@@ -73,5 +79,6 @@ def audit_of(
         tuple(info_of(cell) for cell in cells) if with_actors else (),
         accounting=accounting_of(site, recorder),
         incarnation=incarnation,
+        counters=counters,
         timestamp=site.clock.now(),
     )

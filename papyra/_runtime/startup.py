@@ -16,7 +16,6 @@ from papyra.persistence.startup import (
     DEFAULT_TIMEOUT_SECONDS,
     StartupReport,
     StartupVerdict,
-    run_startup_check,
 )
 
 if TYPE_CHECKING:
@@ -25,18 +24,10 @@ if TYPE_CHECKING:
     from papyra.persistence.backend import PersistenceBackend
 
 
-async def check_store(backend: PersistenceBackend, options: Options) -> StartupReport:
-    """Run the startup check; raises `PersistenceStartupError` unless the system may start."""
-    report = await run_startup_check(backend, options.startup)
-    if not report.may_start:
-        raise refusal(report, backend)
-    return report
-
-
 async def announce(
     backend: PersistenceBackend, recorder: Recorder, report: StartupReport, options: Options
 ) -> None:
-    """Make the incarnation's first records, the first of them durable; raises `PersistenceStartupError`.
+    """Make the incarnation's first records, the first of them durable.
 
     A store that another host has locked refuses in every mode; one that does not take the record for
     another reason is tolerated where no proof was asked for: records wait in memory until it does.
@@ -55,13 +46,18 @@ async def announce(
         if isinstance(error, StoreLockedError) or not options.startup.mode.never_refuses:
             reason = str(error) or "the store did not take the first record in time"
             unproven = replace(report, verdict=StartupVerdict.UNPROVEN, reason=reason)
-            raise refusal(unproven, backend) from error
+            raise _refusal(unproven, backend) from error
         recorder.emit(started)
     recorder.emit(system_record(options.system_id, EventType.STARTUP_CHECKED, _findings(report)))
 
 
-def refusal(report: StartupReport, backend: PersistenceBackend) -> PersistenceStartupError:
-    """Return the error that says why the system does not start."""
+def require_start(report: StartupReport, backend: PersistenceBackend) -> None:
+    """Raise `PersistenceStartupError` unless the system may start."""
+    if not report.may_start:
+        raise _refusal(report, backend)
+
+
+def _refusal(report: StartupReport, backend: PersistenceBackend) -> PersistenceStartupError:
     scan = report.rescan or report.scan
     found = ", ".join(f"{count} {type_.value}" for type_, count in scan.counts.items()) if scan else ""
     said = report.reason or found or (f"{len(scan.anomalies)} anomalies" if scan else "no reason given")

@@ -53,11 +53,6 @@ class StormGuard:
         self._admitted = 0
         self._tallies: dict[Group, _Tally] = {}
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a window has begun."""
-        return bool(self._tallies)
-
     def admit(self, group: Group, now: float) -> bool:
         """Count one letter; whether it is to be kept in full."""
         tally = self._tallies.get(group)

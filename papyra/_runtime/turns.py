@@ -87,7 +87,8 @@ async def _attend(cell: Cell) -> bool:
 async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0915  # the hot loop
     """Handle messages until there are none, or something goes before them."""
     counts, time, queue = cell.site.counts, cell.site.time, box.queue
-    receive, left, slice_end = cell.actor.receive, BUDGET_MESSAGES, time() + BUDGET_SECONDS
+    receive, left, now = cell.actor.receive, BUDGET_MESSAGES, time()
+    slice_end = now + BUDGET_SECONDS
     while queue and not cell.urgent:
         envelope = queue.popleft()
         if box.waiting:
@@ -96,7 +97,7 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
         if reply is not None and reply.done() and not reply.cancelled():
             cell.site.expire(envelope, cell.ref)
             continue
-        cell.current = envelope
+        cell.current, cell.since = envelope, now
         CURRENT.set(envelope)
         message = envelope.message
         try:
@@ -117,10 +118,11 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
                 cell.site.late_reply(envelope, cell.ref)
             else:
                 reply.set_result(result)
-        left -= 1
-        if not left or time() >= slice_end:
+        left, now = left - 1, time()
+        if not left or now >= slice_end:
             await asyncio.sleep(0)
-            left, slice_end = BUDGET_MESSAGES, time() + BUDGET_SECONDS
+            left, now = BUDGET_MESSAGES, time()
+            slice_end = now + BUDGET_SECONDS
 
 
 async def _fail(cell: Cell, envelope: Envelope, error: BaseException) -> None:
@@ -169,6 +171,7 @@ def begin(cell: Cell) -> None:
 
 async def _restart(cell: Cell) -> None:
     await _stop_children(cell, StopReason.PARENT_STOPPED, "its parent restarts")
+    cell.clear_lane()
     await _run_on_stop(cell)
     await asyncio.sleep(0)  # a restart that fails at once must not keep the loop for itself
     if cell.phase is Phase.STOPPED or (cell.end is not None and cell.drain_timer is None):

@@ -1,4 +1,4 @@
-"""History at rest: the port, the backends, and what is done with them. Nothing is imported before it is used."""
+"""History at rest: the port, the backends, what is done with them. Nothing is imported before it is used."""
 
 from __future__ import annotations
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class Capabilities:
     """What a backend promises, declared on its class and never sniffed.
 
-    ``is_durable``: an acknowledged record survives the end of the process. ``is_shared``: several processes may
-    append at once. ``can_tear``: a crash may leave half a record. ``can_be_damaged``: bytes may be changed behind it.
+    ``is_durable``: an acknowledged record survives the end of the process. ``is_shared``: several processes
+    may append at once. ``can_tear``: a crash may leave half a record. ``can_be_damaged``: bytes may change
+    behind its back.
     """
 
     is_durable: bool
@@ -38,7 +39,7 @@ class Capabilities:
 
 @runtime_checkable
 class PersistenceBackend(Protocol):
-    """Where records live. Thread-safe, and bound to no event loop; errors are `papyra.exceptions.PersistenceError`."""
+    """Where records live. Thread-safe, bound to no event loop; its errors are `PersistenceError`."""
 
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
@@ -56,8 +57,9 @@ class PersistenceBackend(Protocol):
     async def append(self, records: Sequence[Record]) -> None:
         """Store ``records`` in order; durable, as the backend's policy says, when it returns.
 
-        Idempotent by ``(incarnation, kind, seq)``. Raises `AppendError` when some are refused for good (every other
-        one is durable), or another `PersistenceError` when none is known to be stored: the same call may be repeated.
+        Idempotent by ``(incarnation, kind, seq)``. Raises `AppendError` when some are refused for good (every
+        other one is durable), or another `PersistenceError` when none is known to be stored: the same call
+        may be repeated.
         """
         ...
 

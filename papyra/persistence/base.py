@@ -119,7 +119,7 @@ class WriterIdentity:
                 except PersistenceError as error:
                     refused.append((position, error))
                 else:
-                    self.take(identity)
+                    self._last[identity.kind] = identity.seq
             elif entry.id.incarnation == self._incarnation and entry.id.seq > self._last.get(
                 entry.id.kind, 0
             ):
@@ -168,8 +168,7 @@ class BasePersistence(ABC):
         except PersistenceError:
             self._metrics.add("write_errors")
             raise
-        self._metrics.add("records_written", len(records) - len(refused))
-        self._metrics.add("bytes_written", sum(len(entry.line) for entry in entries))
+        self._metrics.add_written(len(records) - len(refused), sum(len(entry.line) for entry in entries))
         if refused:
             self._metrics.add("write_errors")
             raise AppendError(sorted(refused, key=lambda item: item[0]))
@@ -206,10 +205,16 @@ class BasePersistence(ABC):
         await self._append_one(dead_letter)
 
     async def _append_one(self, record: Record) -> None:
+        self._check_open()  # `append` for one, several times as often: no batch, no positions
         try:
-            await self.append((record,))
-        except AppendError as error:
-            raise error.refused[0][1] from error
+            entry = Entry.of(record)
+            refused = await self._append([entry])
+            if refused:
+                raise refused[0][1]
+        except PersistenceError:
+            self._metrics.add("write_errors")
+            raise
+        self._metrics.add_written(1, len(entry.line))
 
     async def read(self, query: RecordQuery) -> Page[Record]:
         """Return one page."""

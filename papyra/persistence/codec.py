@@ -6,6 +6,7 @@ import json
 import math
 import re
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -88,9 +89,16 @@ def frame_record(kind: str, body: bytes, *, incarnation: str, seq: int) -> bytes
     """Return the whole line, newline included, of an `encode_body` under this identity."""
     if type(seq) is not int or not 1 <= seq <= MAX_INTEGER:
         raise InvalidRecordError(f"not a sequence number: {seq!r:.50}")
-    if type(incarnation) is not str or not _INCARNATION.match(incarnation):
+    if type(incarnation) is not str:
         raise InvalidRecordError(f"not an incarnation: {incarnation!r:.100}")
-    return _framed(seq, b'"kind":"%b","incarnation":"%b",%b' % (kind.encode(), incarnation.encode(), body))
+    return _framed(seq, _stream_head(kind, incarnation) + body)
+
+
+@lru_cache(maxsize=128)
+def _stream_head(kind: str, incarnation: str) -> bytes:
+    if not _INCARNATION.match(incarnation):
+        raise InvalidRecordError(f"not an incarnation: {incarnation!r:.100}")
+    return b'"kind":"%b","incarnation":"%b",' % (kind.encode(), incarnation.encode())
 
 
 def encode_record(record: Record, *, incarnation: str, seq: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from papyra.node import Node
 from papyra.persistence.models import EventType, LossNote, RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from papyra.persistence.codec import Head
 
@@ -232,7 +232,7 @@ class HistoryCheck:
             if len(sequence.runs) == 1:
                 continue
             floor = self._kept_from.get(stream, 0)
-            covered = sorted((note.first, note.last) for note in self._notes.get(stream, ()))
+            covered = _joined(self._notes.get(stream, ()))
             for first, last in sequence.gaps():
                 for start, stop in _uncovered(max(first, floor), last, covered):
                     found.append(LossNote(*stream, start, stop, ""))
@@ -267,17 +267,30 @@ def loss_note_of(head: Head) -> LossNote | None:
     return LossNote.from_payload(_plain(head.payload))
 
 
+def _joined(notes: Iterable[LossNote]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted((note.first, note.last) for note in notes):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(joined[-1][1], last)
+        else:
+            joined.append((first, last))
+    return joined
+
+
 def _uncovered(first: int, last: int, covered: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    for start, stop in covered:
-        if stop < first:
-            continue
-        if start > last:
-            break
+    at = bisect_left(covered, first, key=_last_of)
+    while first <= last and at < len(covered) and covered[at][0] <= last:
+        start, stop = covered[at]
         if start > first:
             yield first, start - 1
-        first = max(first, stop + 1)
+        first = stop + 1
+        at += 1
     if first <= last:
         yield first, last
+
+
+def _last_of(covered: tuple[int, int]) -> int:
+    return covered[1]
 
 
 def _plain(payload: msgspec.Raw) -> dict[str, object]:

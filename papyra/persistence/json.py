@@ -115,7 +115,7 @@ class JsonFilePersistence(BasePersistence):
                 results.append(self._writer_identity.encode(entries))
                 for position, entry in enumerate(entries):
                     if entry.id is not None:
-                        lines.append(Line(entry.id, entry.line, is_ours[position]))
+                        lines.append(Line.of(entry.id, entry.line, is_ours=is_ours[position]))
                         owners.append((number, position))
             with translated(self._path):
                 answers = self._file.append(lines)
@@ -134,7 +134,7 @@ class JsonFilePersistence(BasePersistence):
         entries = [Entry.of(event) for event in events]
         for _, error in self._writer_identity.encode(entries):
             raise error
-        return [Line(entry.id, entry.line, is_ours=True) for entry in entries if entry.id is not None]
+        return [Line.of(entry.id, entry.line, is_ours=True) for entry in entries if entry.id is not None]
 
     async def _read(self, query: RecordQuery) -> Page[Record]:
         def job() -> Page[Record]:

@@ -30,6 +30,12 @@ class PersistenceMetrics:
         with self._lock:
             self._counts[name] += amount
 
+    def add_written(self, records: int, size: int) -> None:
+        """Count what was stored."""
+        with self._lock:
+            self._counts["records_written"] += records
+            self._counts["bytes_written"] += size
+
     def snapshot(self) -> dict[str, int]:
         """Return every counter by name."""
         with self._lock:

@@ -22,8 +22,8 @@ _HOMES = {
 
 __all__ = ["BackendContract", "Crash", "DamageContract", "FaultyFs", "ManualClock"]
 
-if "pytest" in sys.modules:  # so that a broken promise says what was compared
-    sys.modules["pytest"].register_assert_rewrite("papyra.testing.promises", "papyra.testing.damage")
+if (_pytest := sys.modules.get("pytest")) is not None:  # so that a broken promise says what was compared
+    _pytest.register_assert_rewrite("papyra.testing.promises")
 
 
 def __getattr__(name: str) -> object:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -329,3 +332,15 @@ async def test_a_close_that_fails_is_told_to_the_server(
     server = Server()
     await server.startup()
     assert await server.shutdown() == {"type": "lifespan.shutdown.failed", "message": "no more"}
+
+
+def test_d3_both_gates_are_imported_before_django_is_set_up() -> None:
+    code = (
+        "import django_papyra.asgi, django_papyra.wsgi; "
+        "from django.conf import settings; print(settings.configured)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")

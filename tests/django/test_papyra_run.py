@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -194,8 +195,12 @@ def test_a_file_that_another_process_hosts_is_unavailable(file_store: FileStore)
             _, err = second.communicate(timeout=30)
         assert second.returncode == 69
         assert str(first.pid) in err
-        assert first.poll() is None
         assert "Traceback" not in err
+        with pytest.raises(CommandError, match=str(first.pid)) as locked:
+            call_command("papyra_recover", stdout=io.StringIO(), stderr=io.StringIO())
+        assert locked.value.returncode == 69
+        call_command("papyra_scan", stdout=io.StringIO(), stderr=io.StringIO())
+        assert first.poll() is None
 
 
 def with_settings(**changes: object) -> Arrange:

@@ -44,6 +44,9 @@ class Site:
         return [b"served"]
 
     def get(self) -> int:
+        return self.ask("GET")[0]
+
+    def ask(self, method: str) -> tuple[int, bytes]:
         """Ask without a server."""
         said: list[str] = []
 
@@ -51,8 +54,8 @@ class Site:
             said.append(status)
             return lambda _: None
 
-        b"".join(self.application({"REQUEST_METHOD": "GET"}, start_response))
-        return int(said[0].split()[0])
+        body = b"".join(self.application({"REQUEST_METHOD": method}, start_response))
+        return int(said[0].split()[0]), body
 
 
 class Quiet(WSGIRequestHandler):
@@ -91,12 +94,14 @@ def test_d4_on_a_damaged_store_nothing_serves_starts_or_writes(
     hosted.STARTED.clear()
     site = Site()
     with serving(site) as ask:
+        body_of_get = ask("GET")[2]
         for method in ("GET", "POST", "HEAD"):
             status, headers, body = ask(method)
             assert (status, headers["Content-Type"]) == (503, "text/plain; charset=utf-8")
             said = (body.decode() + headers["Retry-After"]).lower()
             assert not [word for word in INTERNAL if word.lower() in said]
     assert (site.served, hosted.STARTED, store.contents()) == (0, [], before)
+    assert (site.ask("HEAD"), site.ask("GET")) == ((503, b""), (503, body_of_get))
     (complaint,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
     assert "bad_checksum" in complaint.getMessage()
 

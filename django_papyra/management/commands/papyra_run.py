@@ -35,7 +35,7 @@ class Command(HostingCommand):
                 await stop.requested.wait()
                 self.say("Stopping; once more does not wait.", self.stdout)
         if self._called_from_command_line:
-            pass  # _end_within(PATIENCE_SECONDS, stop.exit_code)
+            _end_within(PATIENCE_SECONDS, stop.exit_code)
         return stop.exit_code
 
 

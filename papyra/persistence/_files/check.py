@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.exceptions import RecordDecodeError
@@ -240,7 +241,9 @@ class FileCheck:
 
     def _gap_of(self, hole: LossNote) -> _Gap | None:
         gaps = self._gaps.get((hole.incarnation, hole.kind), ())
-        return next((gap for gap in gaps if gap.first <= hole.first <= gap.last), None)
+        after = bisect_right(gaps, hole.first, key=_first_of)
+        gap = gaps[after - 1] if after else None
+        return gap if gap is not None and hole.first <= gap.last else None
 
     def losses(self) -> list[LossNote]:
         """Return every range that is gone and not yet noted, damaged last records included."""
@@ -256,3 +259,7 @@ class FileCheck:
             if last and lost > last and not self.history.is_noted(incarnation, kind, last + 1):
                 found.append(LossNote(incarnation, kind, last + 1, lost, CAUSE_DAMAGED))
         return found
+
+
+def _first_of(gap: _Gap) -> int:
+    return gap.first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
@@ -46,6 +47,18 @@ class _Kind:
         self.notes: dict[int, LossNote] = {}
         self.first = 0
         self.going: Collection[int] = ()
+        self._staying: dict[int, tuple[int, int]] | None = None
+
+    def staying(self, stream: int | None) -> tuple[float, float]:
+        """Return the lowest and the highest number of ``stream`` among the records that stay."""
+        if self._staying is None:
+            found: dict[int, tuple[int, int]] = {}
+            for at in range(self.first, len(self.columns)):
+                seq = self.seqs[at]
+                lowest, highest = found.get(self.streams[at], (seq, seq))
+                found[self.streams[at]] = min(lowest, seq), max(highest, seq)
+            self._staying = found
+        return (inf, -inf) if stream is None else self._staying.get(stream, (inf, -inf))
 
 
 class CompactionPlan:
@@ -90,10 +103,8 @@ class CompactionPlan:
         name = _KINDS.get(note.kind)
         if name is None:
             return True  # of a kind that only a newer version knows
-        kind = self._kinds[name]
-        stream = self._streams.get((note.incarnation, note.kind))
-        kept = [kind.seqs[at] for at in range(kind.first, len(kind.columns)) if kind.streams[at] == stream]
-        return bool(kept) and min(kept) <= note.last and max(kept) + 1 >= note.first
+        lowest, highest = self._kinds[name].staying(self._streams.get((note.incarnation, note.kind)))
+        return lowest <= note.last and highest + 1 >= note.first
 
     def _remove_going(self) -> None:
         unended: set[int] = set()

@@ -26,8 +26,8 @@ _UTF8 = codecs.getincrementaldecoder("utf-8")
 def find_frames(text: bytes) -> Iterator[tuple[int, int]]:
     """Yield the ``(start, stop)`` of every sound frame in ``text``.
 
-    Neither end of a frame stands inside one, so each tail belongs to the head nearest before it, and no byte is
-    looked at twice.
+    Neither end of a frame stands inside one, so each tail belongs to the head nearest before it, and no byte
+    is looked at twice.
     """
     done = 0
     for tail in _TAIL.finditer(text):

@@ -62,19 +62,24 @@ class FileIndex:
             self._fd = place.fs.open(place.path, Access.READ)
             found = place.fs.fstat(self._fd)
             self._file = found.key
-        self.size, self._modified = found.size, found.modified
+        if self._is_as_before(found):
+            return
+        self._block = (0, b"")
         if found.size > self._reader.position and not self._is_newer:
-            self._block = (0, b"")
             self._check.feed(self._reader.pieces(self._source, found.size, is_growing=True))
             if self._check.newer:
                 self._is_newer = True
                 self.kinds = {kind: Columns() for kind in RecordKind}
                 _log.warning("%s is written in a newer format; upgrade papyra to read it", place.path)
+        self.size, self._modified = found.size, found.modified
+
+    def _is_as_before(self, found: FileInfo) -> bool:
+        return (found.size, found.modified) == (self.size, self._modified)
 
     def _still_holds(self, found: FileInfo) -> bool:
         if self._fd is None or found.key != self._file or found.size < self._reader.position:
             return False
-        if (found.size, found.modified) == (self.size, self._modified):
+        if self._is_as_before(found):
             return True
         self._block = (0, b"")
         return all(

@@ -45,11 +45,13 @@ class Line(NamedTuple):
 
     id: RecordId
     data: bytes
-    is_ours: bool = False
+    checksum: str
+    is_ours: bool
 
-    @property
-    def checksum(self) -> str:
-        return codec.checksum_of(self.data[-codec.FRAME_TAIL_LENGTH - 1 : -1])
+    @classmethod
+    def of(cls, identity: RecordId, data: bytes, *, is_ours: bool) -> Line:
+        checksum = codec.checksum_of(data[-codec.FRAME_TAIL_LENGTH - 1 : -1])
+        return cls(identity, data, checksum, is_ours)
 
 
 class FileWriter:
@@ -113,8 +115,10 @@ class FileWriter:
             refused: list[PersistenceError | None] = []
             fresh: dict[RecordId, Line] = {}
             for line in lines:
-                if line.is_ours:
-                    known.call_fresh(line.id.incarnation)
+                if line.is_ours:  # its number was never given before
+                    fresh[line.id] = line
+                    refused.append(None)
+                    continue
                 twin = fresh.get(line.id)
                 standing = _compare(line, twin) if twin else known.standing(line.id, line.checksum)
                 if standing is Standing.NEW:

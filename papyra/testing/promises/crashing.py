@@ -110,24 +110,27 @@ class Crashing(FileHarness):
 
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("config", [REPAIR, QUARANTINE], ids=["repair", "quarantine"])
+    @pytest.mark.parametrize("noise", [NOISE, b""], ids=["within", "at the end"])
     async def test_i4_i6_ended_in_any_call_a_recovery_loses_no_byte_and_is_done_again(
-        self, config: PersistenceRecoveryConfig, loss: PowerLoss | None
+        self, noise: bytes, config: PersistenceRecoveryConfig, loss: PowerLoss | None
     ) -> None:
         lines = (await self.sound()).splitlines(keepends=True)
         torn = lines[-1][:50]
-        damaged = b"".join([*lines[:4], NOISE, b"\n", *lines[4:-1], torn])
+        damaged = b"".join([*lines[:4], noise, b"\n" if noise else b"", *lines[4:-1], torn])
+        whole = set(map(repr, HISTORY[:-1]))
         async for work in self.crashes(lambda work: work.backend.recover(config), damaged, loss):
-            left = self.file().read_bytes() + self.quarantined()
-            assert NOISE in left
-            assert torn in left
+            kept = self.quarantined()
+            assert all(part in self.file().read_bytes() + kept for part in (noise, torn))
+            if work.is_complete:
+                assert all(part in kept for part in (noise, torn))
+                assert config is REPAIR or damaged in kept
             async with self.opened() as backend:
                 assert not (work.is_complete and (await backend.scan()).has_anomalies)
-                assert set(map(repr, await self.stored(backend))) == set(map(repr, HISTORY[:-1]))
+                assert set(map(repr, await self.stored(backend))) == whole
                 await backend.recover(config)
                 assert (await backend.scan()).anomalies == ()
-                assert set(map(repr, await self.stored(backend))) == set(map(repr, HISTORY[:-1]))
-            assert NOISE in self.quarantined()
-            assert torn in self.quarantined()
+                assert set(map(repr, await self.stored(backend))) == whole
+            assert all(part in self.quarantined() for part in (noise, torn))
 
     @pytest.mark.parametrize("loss", LOSSES)
     async def test_i10_ended_in_any_call_a_compaction_leaves_all_or_what_is_to_stay(
@@ -155,16 +158,17 @@ class Crashing(FileHarness):
             self.put(sound)
             fs = FaultyFs(self.file().parent)
             work = Work(await self.open(fs))
-            await work.append(AFTER)
+            await work.backend.record_event(event(1))
             fs.fill(room)
             with suppress(StoreFullError):
                 for number in range(6, 20):
                     await work.append(event(number, incarnation=INCARNATION, seq=number))
             with pytest.raises(StoreFullError):
-                await work.append(event(99, incarnation=INCARNATION, seq=99, payload="x" * 2_000))
+                await work.backend.append([event(1, payload="x" * 2_000), event(2)])
             await self._check_whole([*HISTORY, *work.done])
             fs.fill(None)
             await work.append(letter(6, incarnation=INCARNATION, seq=6))
+            await work.backend.record_event(event(1))
             await work.backend.aclose()
             await self._check_whole([*HISTORY, *work.done])
 

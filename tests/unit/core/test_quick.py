@@ -20,7 +20,7 @@ texts = st.text(max_size=12) | st.sampled_from(["", "\ud800", "\x00", '"},{"seq"
 times = st.floats(allow_nan=True, allow_infinity=True) | st.integers() | st.just(1795569868.123456)
 counts = st.integers(min_value=-(2**64), max_value=2**64) | st.booleans() | st.just(0)
 payloads = st.none() | st.booleans() | st.dictionaries(texts, st.integers() | texts | st.floats(), max_size=4)
-extras = st.just({}) | st.dictionaries(texts, st.integers(), max_size=2)
+extras: st.SearchStrategy[dict[str, int]] = st.just({}) | st.dictionaries(texts, st.integers(), max_size=2)
 
 events = st.builds(
     PersistedEvent,

@@ -12,6 +12,7 @@ from papyra.clock import mint_incarnation
 from papyra.exceptions import AppendError, BackendClosedError, RecordConflictError, StoreLockedError
 from papyra.node import this_node
 from papyra.persistence import codec, run_sync
+from papyra.persistence._files import known as identities
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import RecordKind
 from papyra.testing.clock import ManualClock
@@ -140,6 +141,21 @@ async def test_a_fresh_process_does_not_read_the_file_to_append(path: Path) -> N
         await store.append([known(1999)])
         assert fs.read > path.stat().st_size / 2
     assert len(await numbers(path)) == 2001
+
+
+async def test_r5_a_writer_remembers_a_bounded_number_of_records_and_looks_older_ones_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "MAX_REMEMBERED", 10)
+    records = [known(seq) for seq in range(1, 36)]
+    async with opened(path) as store:
+        for record in records:
+            await store.append([record])
+        whole = path.read_bytes()
+        await store.append(records)
+        assert path.read_bytes() == whole
+        with pytest.raises(AppendError):
+            await store.append([known(5, event_type="Other")])
 
 
 async def test_legacy_lines_stay_byte_for_byte_and_are_followed_by_framed_ones(path: Path) -> None:

@@ -98,6 +98,15 @@ async def test_raw_bytes_are_copied_legacy_and_newer_kinds_included(path: Path) 
     assert await named(path) == []
 
 
+async def test_a_file_of_many_megabytes_is_copied_whole(path: Path) -> None:
+    large = [line(seq, payload="x" * 700_000) for seq in range(1, 9)]
+    path.write_bytes(HEADER + b"".join(large[:4]) + b"rubbish\n" + b"".join(large[4:]))
+    async with opened(path) as store:
+        await store.compact(RetentionPolicy(max_records=6))
+    assert path.read_bytes() == HEADER + b"".join(large[2:])
+    assert await named(path) == []
+
+
 async def test_mode_and_owner_stay(path: Path) -> None:
     path.write_bytes(HEADER + events(1, 3))
     path.chmod(0o604)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -170,6 +171,38 @@ async def test_a_leftover_of_a_killed_rewrite_is_named_and_moved_to_quarantine(p
     assert b"half a file" in [
         quarantine_of(path).joinpath(name).read_bytes() for name in report.quarantined_files
     ]
+
+
+async def test_a_leftover_beside_no_file_at_all_is_moved_too(path: Path) -> None:
+    path.with_name("log.ndjson.rewrite.tmp").write_bytes(b"half a file")
+    report = await recovered(path)
+    assert len(report.quarantined_files) == 1
+    assert await named(path) == []
+    assert path.read_bytes().count(b'"RecoveryRun"') == 1
+
+
+async def test_a_large_range_lies_in_a_file_of_its_own(path: Path) -> None:
+    rubbish = bytes(range(1, 10)) * 400_000 + b"\n"
+    path.write_bytes(HEADER + SOUND[0] + rubbish + SOUND[1])
+    await recovered(path)
+    (entry,) = entries_of(quarantine_of(path))
+    assert entry["content"] == rubbish
+    assert entry["file"] == f"{entry['sha256']}.bin"
+    assert await named(path) == []
+
+
+@pytest.mark.parametrize("is_given_to_the_store", [True, False])
+async def test_quarantine_may_lie_anywhere(path: Path, *, is_given_to_the_store: bool) -> None:
+    path.write_bytes(IN_THE_MIDDLE)
+    path.chmod(0o640)
+    elsewhere = path.parent / "some" / "where"
+    if is_given_to_the_store:
+        await recovered(path, quarantine_dir=elsewhere)
+    else:
+        await recovered(path, replace(REPAIR, quarantine_dir=str(elsewhere)))
+    assert [entry["content"] for entry in entries_of(elsewhere)] == [RUBBISH, TORN]
+    assert (elsewhere / "quarantine.ndjson").stat().st_mode & 0o777 == 0o640
+    assert not quarantine_of(path).exists()
 
 
 async def test_a_torn_quarantine_entry_is_kept_apart_from_the_next(path: Path) -> None:

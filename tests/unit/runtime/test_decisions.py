@@ -76,7 +76,7 @@ class Branch:
         self.id = number
         self.name = name
         self.parent = parent
-        self.path = path_below("" if parent is None else parent.path, number, name)
+        self.path: str = path_below("" if parent is None else parent.path, number, name)
         self.children: dict[int, Branch] | None = None
 
 
@@ -129,4 +129,4 @@ def test_the_public_names_are_there_and_no_others() -> None:
     assert set(papyra.__all__) <= set(dir(papyra))
     assert published_supervisor.SupervisorDecision is SupervisorDecision
     with pytest.raises(AttributeError, match="no attribute 'monkay'"):
-        _ = papyra.monkay  # type: ignore[attr-defined]
+        _ = papyra.monkay

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from papyra import (
     ActorSystem,
     AuditReport,
     DeadLetter,
     FailureInfo,
+    PersistenceStartupError,
     Strategy,
     SupervisorDecision,
     SystemHooks,
 )
+from papyra.exceptions import StoreLockedError
 from papyra.hooks import DefaultHooks
 from papyra.messages import DeadLetterReason
-from tests.unit.runtime.actors import RESTART, Boom, Hold, Worker, restarted
+from tests.unit.runtime.actors import RESTART, Boom, Hold, Store, Worker, restarted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-
-    import pytest
 
     from papyra.events import ActorEvent
 
@@ -154,3 +156,11 @@ def test_the_published_protocol_is_satisfied() -> None:
     assert isinstance(Listening(), SystemHooks)
     assert isinstance(DefaultHooks(), SystemHooks)
     assert DefaultHooks().on_failure(FailureInfo(None, ValueError())) is None  # type: ignore[arg-type]
+
+
+async def test_a_refused_start_is_heard_of() -> None:
+    hooks, store = Listening(), Store(always=StoreLockedError("held by another"))
+    system = ActorSystem(persistence=store, hooks=hooks)
+    with pytest.raises(PersistenceStartupError):
+        await system.start()
+    assert [type(each).__name__ for each in hooks.heard] == ["PersistenceScanReport"]

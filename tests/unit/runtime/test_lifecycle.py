@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -333,3 +335,35 @@ async def test_a_name_is_free_as_soon_as_the_stop_is_asked_for(system: ActorSyst
     hold.release.set()
     await stopping
     assert system.ref_for("/desk") == new
+
+
+async def test_a_stop_with_a_slow_child_and_queued_messages_spins_nowhere(system: ActorSystem) -> None:
+    parent = system.spawn(Parent)
+    child, hold = await parent.ask(("spawn", RESTART)), Hold()
+    child.tell(hold)
+    await hold.begun.wait()
+    for number in range(500):
+        parent.tell(number)
+    stopping = asyncio.create_task(system.stop(parent))
+    await asyncio.sleep(0.02)  # whatever takes time has been done by then
+    began = time.process_time()
+    await asyncio.sleep(0.2)
+    assert time.process_time() - began < 0.1
+    hold.release.set()
+    await stopping
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+async def test_eager_tasks_change_nothing() -> None:
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    async with ActorSystem() as system:
+        ref = system.spawn(Worker, policy=RESTART)
+        ref.tell(1)
+        assert await ref.ask("seen") == [1]
+        ref.tell(Boom())
+        assert await ref.ask("seen") == []
+        log: list[str] = []
+        system.spawn(Lifecycle, log)
+        await system.stop_all()
+    assert log == ["init", "on_start", "on_stop"]
+    assert system.accounting().is_balanced

@@ -94,6 +94,7 @@ async def test_deferred_calls_are_tells_in_order(proxy: Any) -> None:
         lambda proxy: proxy.context.set(None),
         lambda proxy: proxy.proxied.set(None),
     ],
+    ids=[str(number) for number in range(11)],
 )
 async def test_what_may_not_be_reached_is_the_callers_error_only(
     system: ActorSystem, proxy: Any, reach: Any

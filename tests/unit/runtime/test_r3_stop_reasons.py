@@ -17,6 +17,7 @@ from tests.unit.runtime.actors import (
     Parent,
     Store,
     Worker,
+    restarted,
     stopped,
 )
 
@@ -164,6 +165,26 @@ async def test_r3_every_spawned_actor_has_exactly_one_end(system: ActorSystem) -
     await asyncio.gather(*(system.stop(ref) for ref in refs), *(system.stop(ref) for ref in refs))
     ends: list[ActorEvent] = [event for event in system.events() if isinstance(event, ActorStopped)]
     assert sorted(event.path for event in ends) == sorted(ref.path for ref in refs)
+
+
+async def test_r3_what_led_to_a_restart_is_logged_with_its_traceback(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref = system.spawn(Worker, name="desk", policy=RESTART)
+    ref.tell(Boom(LookupError("no such order")))
+    await restarted(system)
+    (record,) = (each for each in caplog.records if each.exc_info)
+    assert "local/desk failed in receive: LookupError: no such order" in record.getMessage()
+    assert "restart 1 of 3" in record.getMessage()
+
+
+async def test_r3_a_crash_report_has_the_traceback_from_the_actors_own_code_on(system: ActorSystem) -> None:
+    system.spawn(Worker).tell(Boom())
+    crash = await system.wait_for_event(ActorCrashed)
+    assert isinstance(crash, ActorCrashed)
+    assert "in handle" in crash.traceback
+    assert "papyra/_runtime" not in crash.traceback
+    assert crash.message_type == f"{Boom.__module__}.Boom"
 
 
 class StartsBadly(Lifecycle):

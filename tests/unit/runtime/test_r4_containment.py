@@ -148,6 +148,9 @@ async def test_r4_raising_hooks_are_logged_counted_and_called_again(caplog: pyte
         ref.tell(Boom())
         await restarted(system)
         assert await ref.ask("alive") == "alive"
+        async with asyncio.timeout(5):
+            while system.audit().counters["hooks_failed"] < 6:  # noqa: ASYNC110
+                await asyncio.sleep(0)
     assert hooks.calls == ["ActorStarted", "ActorCrashed", "ActorRestarted", "ActorStopped"]
     assert caplog.text.count("the hook") >= 7
 

@@ -298,8 +298,7 @@ async def test_r6_audits_come_by_themselves_and_stop_with_the_system() -> None:
                 await asyncio.sleep(0.001)
         assert await ref.ask(1) == 1
     audits = store.audits
-    assert audits[0].details is not None
-    assert audits[1].details is None
+    assert ["actors" in audit.details for audit in audits[:3]] == [True, False, False]  # type: ignore[operator]
     assert store.types()[-1] == "SystemStopped"
 
 

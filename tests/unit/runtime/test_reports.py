@@ -51,6 +51,7 @@ async def test_an_audit_counts_and_is_recorded(system: ActorSystem, store: Store
     assert (audit.accepted, audit.pending, audit.failed, audit.total_actors) == (4, 2, 1, 2)
     assert isinstance(audit.details, dict)
     assert [actor["path"] for actor in audit.details["actors"]] == ["/desk", "/desk/stock"]
+    assert audit.details["counters"]["letters_handler_failed"] == 1
     assert audit.details["actors"][1]["restarts"] == 1
     hold.release.set()
     assert system.audit(include_actor_details=False).actors == ()
@@ -142,6 +143,11 @@ async def test_waiting_for_an_event(system: ActorSystem) -> None:
         await system.wait_for_event(ActorStarted, start_index=1, timeout=0.001)
     with pytest.raises(ZeroDivisionError):
         await system.wait_for_event(lambda _: bool(1 / 0))
+    waiting = asyncio.create_task(system.wait_for_event(ActorStarted, start_index=1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
 
 
 async def test_compaction_returns_its_report_and_is_recorded() -> None:

@@ -346,3 +346,38 @@ async def test_every_failing_actor_counts_its_own_restarts(system: ActorSystem) 
     await quiet(system)
     await restarted(system, 9)
     assert all(ref.is_alive() for ref in refs)
+
+
+async def test_a_suspended_mailbox_keeps_its_bound(system: ActorSystem) -> None:
+    parent, hold = system.spawn(Parent, lambda _: SupervisorDecision.RESTART), Hold()
+    child = system.spawn(Worker, parent=parent, mailbox_capacity=2)
+    parent.tell(hold)
+    await hold.begun.wait()
+    child.tell(Boom())
+    await system.wait_for_event(ActorStarted)
+    while system.actor_info(child).state != "restarting":  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert [child.tell(number).error is None for number in range(5)] == [True] * 4 + [False]
+    hold.release.set()
+    await quiet(system)
+    assert await child.ask("seen") == [0, 1, 2, 3]
+
+
+async def test_a_child_that_escalates_while_its_parent_restarts_restarts_it_once(system: ActorSystem) -> None:
+    class FailsLate(Worker):
+        async def handle(self, message: object) -> object:
+            await super().handle(message)
+            if message is hold:
+                raise ValueError("late")
+            return message
+
+    parent, hold = system.spawn(FailsLate, policy=RESTART), Hold()
+    child = system.spawn(Worker, parent=parent, policy=ESCALATE)
+    parent.tell(hold)
+    await hold.begun.wait()
+    child.tell(Boom())
+    await stopped(system, child)
+    hold.release.set()
+    await restarted(system)
+    await parent.ask("go on")
+    assert system.actor_info(parent).restarts == 1

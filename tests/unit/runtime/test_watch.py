@@ -129,3 +129,24 @@ async def test_the_sender_of_the_notice_is_who_ended_and_it_knows_the_cause(syst
 
 def test_the_published_name_is_the_same_class() -> None:
     assert ActorTerminated is Terminated
+
+
+async def test_a_start_that_fails_tells_watchers_frees_the_name_and_makes_letters(
+    system: ActorSystem,
+) -> None:
+    hold = Hold()
+
+    class Broken(Actor):
+        async def on_start(self) -> None:
+            hold.begun.set()
+            await hold.release.wait()
+            raise OSError("no start")
+
+    watcher, target = system.spawn(Parent), system.spawn(Broken, name="broken", policy=STOP)
+    await watcher.ask(("watch", target))
+    target.tell("queued")
+    hold.release.set()
+    await stopped(system, target)
+    assert await notices(watcher) == [("/broken", StopReason.START_FAILED)]
+    assert [letter.message for letter in system.dead_letters.messages] == ["queued"]
+    assert system.spawn(Worker, name="broken").is_alive()

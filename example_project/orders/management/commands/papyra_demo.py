@@ -18,6 +18,7 @@ from orders.orderfile import SHIPPED_FILE, read_rows
 from orders.story import tell_story
 from papyra import ActorSystem
 from papyra.cli.exit_codes import BY_STARTUP_VERDICT, ExitCode
+from papyra.cli.text import printable
 from papyra.persistence.models import ScanDepth
 from papyra.persistence.startup import DEFAULT_STARTUP, run_startup_check
 
@@ -56,7 +57,7 @@ class Command(HostingCommand):
             self.stdout,
         )
         async with make_backend(get_settings()) as reader:
-            self.say("\n".join(await tell_story(reader, incarnation)), self.stdout)
+            self.say("\n".join(map(printable, await tell_story(reader, incarnation))), self.stdout)
             report = await run_startup_check(reader, replace(DEFAULT_STARTUP, depth=ScanDepth.FULL))
         self.say(f"\ndoctor: {report.verdict}", self.stdout)
         return BY_STARTUP_VERDICT[report.verdict]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from papyra.clock import mint_incarnation
+from papyra.persistence import codec
+from papyra.persistence.json import JsonFilePersistence
+from papyra.persistence.models import (
+    EventType,
+    PersistedEvent,
+    PersistenceRecoveryConfig,
+    PersistenceRecoveryMode,
+    Record,
+    RecordKind,
+)
+from papyra.persistence.query import RecordQuery
+from tests.system.appender import record
+
+ROOT = Path(__file__).resolve().parents[2]
+REPAIR = PersistenceRecoveryConfig(PersistenceRecoveryMode.REPAIR)
+WRITTEN_BY_A_REPAIR = {EventType.RECOVERY_RUN, EventType.RECORDS_LOST}
+ROUNDS = 14
+SECONDS = 9.0
+LONGEST_LIFE_SECONDS = 0.25
+
+
+def live_and_die(path: Path, ack_log: Path, incarnation: str) -> None:
+    """Let a process append until a random moment after its first acknowledgement, and kill it."""
+    before = ack_log.stat().st_size if ack_log.exists() else 0
+    command = [sys.executable, "-m", "tests.system.appender", str(path), str(ack_log), incarnation]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 20
+        while not (ack_log.exists() and ack_log.stat().st_size > before):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline, "nothing was acknowledged"
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, LONGEST_LIFE_SECONDS))  # noqa: S311  # any moment will do
+        process.kill()
+
+
+def acknowledged(ack_log: Path) -> list[Record]:
+    lines = [line.split() for line in ack_log.read_text(encoding="ascii").splitlines()]
+    return [record(incarnation, RecordKind(kind), int(seq)) for incarnation, kind, seq in lines]
+
+
+async def everything(store: JsonFilePersistence) -> list[Record]:
+    queries = [RecordQuery(kind=kind, newest_first=False) for kind in RecordKind]
+    return [one for query in queries async for one in store.iterate(query)]
+
+
+async def check(path: Path, acks: list[Record]) -> None:
+    """Every acknowledged record that compaction was not told to remove is there, once and to the byte."""
+    async with JsonFilePersistence(path) as store:
+        found = await everything(store)
+        assert not (await store.scan()).has_damage
+    by_identity = {(one.incarnation, one.kind, one.seq): one for one in found}
+    assert len(by_identity) == len(found), "nothing is read twice"
+    expected = [one for one in acks if one.kind is not RecordKind.AUDIT]
+    assert [one for one in expected if by_identity.get((one.incarnation, one.kind, one.seq)) != one] == []
+    lines = Counter(path.read_bytes().splitlines(keepends=True))
+    for one in expected:
+        assert lines[codec.encode_record(one, incarnation=one.incarnation, seq=one.seq)] == 1
+    for one in found:
+        if not (isinstance(one, PersistedEvent) and one.event_type in WRITTEN_BY_A_REPAIR):
+            assert one == record(one.incarnation, one.kind, one.seq), "not acknowledged: whole or absent"
+
+
+@pytest.mark.parametrize("is_repaired", [False, True])
+def test_i1_i5_i6_killed_at_any_moment_an_acknowledged_record_is_there(
+    tmp_path: Path, *, is_repaired: bool
+) -> None:
+    path, ack_log = tmp_path / "log.ndjson", tmp_path / "acknowledged"
+    deadline = time.monotonic() + SECONDS / 2
+    for _ in range(ROUNDS // 2):
+        live_and_die(path, ack_log, mint_incarnation(time.time()))  # noqa: TID251  # a name, and no more
+        if is_repaired:
+            asyncio.run(repair(path))
+        if time.monotonic() > deadline:
+            break
+    acks = acknowledged(ack_log)
+    assert len(acks) > 100
+    asyncio.run(check(path, acks))
+    asyncio.run(repair(path))
+    asyncio.run(check(path, acks))
+    asyncio.run(go_on(path))
+    asyncio.run(check(path, acks))
+
+
+async def repair(path: Path) -> None:
+    async with JsonFilePersistence(path) as store:
+        await store.recover(REPAIR)
+        assert (await store.scan()).anomalies == ()
+
+
+async def go_on(path: Path) -> None:
+    one = record(mint_incarnation(1.0), RecordKind.EVENT, 1)
+    async with JsonFilePersistence(path) as store:
+        await store.append([one])
+    async with JsonFilePersistence(path) as store:
+        assert one in await everything(store)
+        assert (await store.scan()).anomalies == ()
