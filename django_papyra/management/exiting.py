@@ -31,14 +31,20 @@ class ExitingCommand(BaseCommand):
         return parser
 
     def say(self, text: str, stream: OutputWrapper) -> None:
-        """Print ``text`` at once; a reader who has left (``| head``) does not change the exit code."""
+        """Print ``text`` at once; a reader who has left (``| head``) does not change the exit code.
+
+        Raises `CommandError` where it cannot be written otherwise, as on a full disk.
+        """
         encoding = getattr(stream, "encoding", None) or "utf-8"
         try:
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
-        except BrokenPipeError:  # what is still buffered goes nowhere, or the interpreter would complain
-            with io.FileIO(os.devnull, "w") as nowhere:
+        except OSError as error:
+            with io.FileIO(os.devnull, "w") as nowhere:  # or the interpreter complains of what is buffered
                 os.dup2(nowhere.fileno(), stream.fileno())
+            if not isinstance(error, BrokenPipeError):
+                words = f"the output could not be written: {error.strerror or error}"
+                raise CommandError(words, returncode=int(ExitCode.FAULT)) from error
 
     def leave(self, code: ExitCode, words: str, *, has_left_work: bool = False) -> None:
         """End with ``code``; inside `call_command` as a `CommandError` that carries it.

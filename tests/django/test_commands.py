@@ -258,9 +258,13 @@ def test_a_pipe_that_takes_little_gets_what_it_can_and_one_that_is_shut_changes_
         "PAPYRA_TEST_SETTINGS": json.dumps({"BACKEND": f"ndjson:{store}"}),
     }
     read, write = os.pipe()
-    for stdout in (subprocess.PIPE, write):
-        if stdout is write:
-            os.close(read)
+    os.close(read)
+    full = os.open("/dev/full", os.O_WRONLY)  # noqa: TID251  # a device
+    for stdout, code, words in (
+        (subprocess.PIPE, 2, b""),
+        (write, 2, b""),
+        (full, 70, b"CommandError: the output could not be written: No space left on device\n"),
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "django", "papyra_scan"],
             cwd=ROOT,
@@ -270,7 +274,8 @@ def test_a_pipe_that_takes_little_gets_what_it_can_and_one_that_is_shut_changes_
             timeout=60,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (2, b"")
-        if stdout is not write:
+        assert (done.returncode, done.stderr) == (code, words)
+        if stdout == subprocess.PIPE:
             assert (b"caf\\xe9" in done.stdout) == (encoding == "ascii")
     os.close(write)
+    os.close(full)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -48,7 +48,12 @@ execute_from_command_line(["manage.py", "papyra_run"])
 
 @contextmanager
 def papyra_run(
-    store: Store, system: str = POPULATE, *, script: str = "", blocks: str = "", **changes: object
+    store: Store,
+    system: str = POPULATE,
+    *,
+    script: str = "",
+    blocks: str = "",
+    stdout: int | IO[str] = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run it on ``store`` as a shell does, and end it at the end."""
     where = {"BACKEND": f"ndjson:{store.file}"} if store.file.suffix == ".ndjson" else {}
@@ -63,9 +68,9 @@ def papyra_run(
             "PYTHONUNBUFFERED": "",
             "PAPYRA_TEST_DATABASE": str(store.file),
             "PAPYRA_TEST_BLOCKS": blocks,
-            "PAPYRA_TEST_SETTINGS": json.dumps({"SYSTEM": system, "SYSTEM_ID": "orders", **where, **changes}),
+            "PAPYRA_TEST_SETTINGS": json.dumps({"SYSTEM": system, "SYSTEM_ID": "orders", **where}),
         },
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -186,6 +191,14 @@ def test_a_reader_that_has_left_changes_nothing(sql_store: SqlStore) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stdout = None
+
+
+def test_a_full_disk_under_its_output_does_not_end_the_host(sql_store: SqlStore) -> None:
+    with Path("/dev/full").open("w") as full, papyra_run(sql_store, stdout=full) as process:
+        while EventType.ACTOR_STARTED not in [event.event_type for event in sql_store.events()[5:]]:
+            pass
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_a_file_that_another_process_hosts_is_unavailable(file_store: FileStore) -> None:

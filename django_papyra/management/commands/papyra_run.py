@@ -6,8 +6,10 @@ import asyncio
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import CommandError
 
 from django_papyra import hosting
 from django_papyra.management.hostingcommand import HostingCommand
@@ -31,12 +33,17 @@ class Command(HostingCommand):
         stop = Stop()
         with stop.listening():
             async with hosting.open_system(needs_populate=True) as system:
-                self.say(f"{system.system_id} runs as {system.incarnation}; Ctrl-C stops it.", self.stdout)
+                self.report(f"{system.system_id} runs as {system.incarnation}; Ctrl-C stops it.")
                 await stop.requested.wait()
-                self.say("Stopping; once more does not wait.", self.stdout)
+                self.report("Stopping; once more does not wait.")
         if self._called_from_command_line:
             _end_within(PATIENCE_SECONDS, stop.exit_code)
         return stop.exit_code
+
+    def report(self, words: str) -> None:
+        """Say ``words`` where anybody listens; a host outlives its output."""
+        with suppress(CommandError):
+            self.say(words, self.stdout)
 
 
 class Stop:
