@@ -6,7 +6,7 @@ MANAGE := $(BIN)/python example_project/manage.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test check bench docs
+.PHONY: help demo serve test check bench docs soak
 
 define install
 @command -v "$(PYTHON)" >/dev/null || { echo "papyra: Python 3.11 or newer is needed, and there is no $(PYTHON); \
@@ -49,3 +49,7 @@ bench:  ## measure speed beside its floors
 docs:  ## build docs/_build/html; a warning is an error
 	$(call install,dev)
 	@$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+
+soak:  ## kill the example a hundred times and look for what was lost (PAPYRA_KILLS=100)
+	$(call install,test)
+	@PAPYRA_KILLS=$${PAPYRA_KILLS:-100} $(BIN)/python -m pytest -s tests/system/example/test_kill.py

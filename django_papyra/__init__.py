@@ -8,7 +8,8 @@ def tell(path: str, message: object) -> None:
 
     Returns once the message is on its way to the mailbox and does not wait for room there; what an actor
     cannot take becomes a dead letter. Raises `SystemNotRunning` when no system runs in this process,
-    `ActorNotFound` and `InvalidNameError` for a path that leads nowhere or is none.
+    `ActorNotFound` and `InvalidNameError` for a path that leads nowhere or is none, and `AskTimeout` when the
+    system's loop is blocked for so long that the message was not delivered.
     """
     from django_papyra import hosting  # noqa: PLC0415  # the app registry imports this package first
 

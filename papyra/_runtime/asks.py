@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from papyra.exceptions import AskTimeout
@@ -55,7 +56,7 @@ class AskDeadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
-        self._timer = self._loop.call_at(due, self._sweep)
+        self._timer = self._loop.call_at(due, self._sweep, context=Context())
 
     def _sweep(self) -> None:
         self._timer = None

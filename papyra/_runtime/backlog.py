@@ -142,11 +142,6 @@ class Backlog:
         return self._count
 
     @property
-    def has_waiting(self) -> bool:
-        """Whether anything waits that was not taken."""
-        return self._count > len(self._taken)
-
-    @property
     def has_room(self) -> bool:
         """Whether at least half of both bounds is free."""
         return self._count * 2 <= self._max_records and self.bytes * 2 <= self._max_bytes

@@ -17,9 +17,17 @@ def is_fatal(error: BaseException) -> bool:
     actor's code awaited is a failure like any other.
     """
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
+        task = running_task()
         return task is None or task.cancelling() > 0
     return isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+
+
+def running_task() -> asyncio.Task[object] | None:
+    """Return the task that is running, if any is, loop or no loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 async def attempt(method: Callable[..., object], *args: object) -> tuple[object, BaseException | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from papyra._runtime import records
@@ -96,7 +97,7 @@ class DeadLetterMailbox:
         self.total += 1
         self.counts[reason] += 1
         if self._window is None and not self._is_closed:
-            self._window = self._loop.call_later(WINDOW_SECONDS, self.close_window)
+            self._window = self._loop.call_later(WINDOW_SECONDS, self.close_window, context=Context())
         return self._guard.admit(group, self._clock.now())
 
     def _keep(self, letter: DeadLetter) -> None:

@@ -40,17 +40,17 @@ class EventLog:
         self, predicate: Callable[[ActorEvent], bool], timeout: float | None, start_index: int
     ) -> ActorEvent:
         """Return the first event from ``start_index`` on that matches; raises `TimeoutError`."""
-        index = start_index
+        index = max(start_index, 0)
         async with asyncio.timeout(timeout):
             while True:
                 for event in self.since(index):
                     if predicate(event):
                         return event
-                index = self.count
+                index = max(index, self.count)
                 changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._waiting.append(changed)
                 try:
                     await changed
-                except asyncio.CancelledError:
-                    self._waiting.remove(changed)
-                    raise
+                finally:
+                    if changed in self._waiting:  # not if an event came in the same moment
+                        self._waiting.remove(changed)

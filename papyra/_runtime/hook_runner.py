@@ -9,6 +9,7 @@ from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from papyra._runtime.calls import is_fatal
 from papyra.hooks import SystemHooks
 
 if TYPE_CHECKING:
@@ -90,20 +91,11 @@ class HookRunner:
             if inspect.isawaitable(result):
                 async with asyncio.timeout(GIVE_UP_SECONDS):
                     await result
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+        except BaseException as error:  # firewall: an observer never harms what it observes
+            if is_fatal(error):
                 raise
-            self._count_failure(call)
-        except Exception:  # noqa: BLE001  # firewall: an observer never harms what it observes
-            self._count_failure(call)
-        self._check_time(call, started)
-
-    def _count_failure(self, call: Callable[..., object]) -> None:
-        self.failed += 1
-        _log.exception("the hook %r failed", call)
-
-    def _check_time(self, call: Callable[..., object], started: float) -> None:
+            self.failed += 1
+            _log.exception("the hook %r failed", call)
         took = self._loop.time() - started
         if took > SLOW_SECONDS:
             self.slow += 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from papyra._runtime import reports, shutdown, spawning
 from papyra._runtime.asks import AskDeadlines
+from papyra._runtime.calls import is_fatal
 from papyra._runtime.cell import Cell, cell_of
 from papyra._runtime.dead_letters import DeadLetterMailbox
 from papyra._runtime.event_log import EventLog
@@ -241,13 +242,18 @@ class Kernel:
 
     async def aclose(self) -> int:
         """Shut down; called again it waits for the same. Returns how many records were not written."""
-        if self._closing is None:
-            self._closing = self.site.loop.create_task(
-                self._shut_down(), name="papyra shutdown", context=Context()
-            )
-        if _calling_cell() is not None:  # its own message would have to end first
-            return 0
-        return await asyncio.shield(self._closing)
+        while True:
+            if self._closing is None or self._closing.cancelled():
+                self._closing = self.site.loop.create_task(
+                    self._shut_down(), name="papyra shutdown", context=Context()
+                )
+            if _calling_cell() is not None:  # its own message would have to end first
+                return 0
+            try:
+                return await asyncio.shield(self._closing)
+            except asyncio.CancelledError as error:
+                if is_fatal(error):
+                    raise  # the caller was cancelled; else it was the shutdown, and it begins anew
 
     async def _shut_down(self) -> int:
         site, seconds = self.site, self._options.shutdown_timeout
@@ -258,33 +264,34 @@ class Kernel:
         killed = await shutdown.stop_actors(site, self.tree, seconds)
         self._linger.stop()
         site.asks.stop()
-        self.letters.close()
         hooks_left = await shutdown.drain_hooks(self.hooks, deadline)
-        totals = reports.accounting_of(site, self.recorder)
-        site.journal.system(
-            EventType.SYSTEM_STOPPED,
-            {
-                "reason": "requested",
-                "accounting": totals.to_payload(),
-                "killed": list(killed),
-                "hooks_left": hooks_left,
-            },
-        )
+        if self.recorder.is_open:
+            self.letters.close()
+            totals = reports.accounting_of(site, self.recorder)
+            site.journal.system(
+                EventType.SYSTEM_STOPPED,
+                {
+                    "reason": "requested",
+                    "accounting": totals.to_payload(),
+                    "killed": list(killed),
+                    "hooks_left": hooks_left,
+                },
+            )
         close = self._options.close_persistence
         return await shutdown.close_store(self._backend, self.recorder, deadline, close_backend=close)
 
     def _schedule_audit(self) -> None:
         interval = self._options.audit_interval
         if interval is not None:
-            self._audit_timer = self.site.loop.call_later(interval, self._audit_now)
+            self._audit_timer = self.site.loop.call_later(interval, self._audit_now, context=Context())
 
     def _audit_now(self) -> None:
+        self._schedule_audit()  # first: whatever befalls this one, the heartbeat goes on
         now = self.site.clock.monotonic()
         with_actors = now >= self._details_due
         if with_actors:
             self._details_due = now + DETAILS_EVERY_SECONDS
         self.audit(with_actors=with_actors)
-        self._schedule_audit()
 
     def _note_problem(self, problem: str, error: BaseException | None) -> None:
         del problem, error  # the recorder has logged it

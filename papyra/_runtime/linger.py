@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Handle
+
     from papyra._runtime.receiver import Receiver
 
 LINGER_SECONDS = 1.0
@@ -14,32 +15,39 @@ _AT_ONCE = 512
 
 
 class Linger:
-    """Looks around each second while any actor has a task, and ends it if it idled since the last look."""
+    """Looks around each second while any actor has a task, and ends it if it idled since the last look.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, active: set[Receiver]) -> None:
+    By timers, not in a task: nobody can cancel it by cancelling all tasks.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, active: set[Receiver]) -> None:
         self._loop = loop
         self._active = active
-        self._task: asyncio.Task[None] | None = None
+        self._left: list[Receiver] = []
+        self._next: Handle | None = None
 
     def start(self) -> None:
         """Begin to look around, if that has not begun."""
-        if self._task is None:
-            self._task = self._loop.create_task(self._run(), name="papyra idle actors", context=Context())
+        if self._next is None:
+            self._next = self._loop.call_later(LINGER_SECONDS, self._begin, context=Context())
 
     def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
 
-    async def _run(self) -> None:
-        while self._active:
-            await asyncio.sleep(LINGER_SECONDS)
-            for number, receiver in enumerate(tuple(self._active), 1):
-                _look_at(receiver)
-                if number % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
-        self._task = None
+    def _begin(self) -> None:
+        self._left = list(self._active)
+        self._look()
+
+    def _look(self) -> None:
+        for receiver in self._left[-_AT_ONCE:]:
+            _look_at(receiver)
+        del self._left[-_AT_ONCE:]
+        self._next = self._loop.call_soon(self._look) if self._left else None
+        if self._active:
+            self.start()
 
 
 def _look_at(receiver: Receiver) -> None:

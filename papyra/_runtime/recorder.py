@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from papyra.clock import Clock
-    from papyra.observability.instruments import Instruments
     from papyra.payloads import MessageRegistry, PayloadLimits, Redaction
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.models import Record
@@ -62,8 +61,7 @@ class Recorder:
         self._sealing = Sealing(registry, redaction, limits)
         self._stamps = Stamps("", clock.now)
         self._backlog = Backlog(system_id, self._stamps, max_records=max_records, max_bytes=max_bytes)
-        self._task: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None  # there while anything waits
         self._hurry = asyncio.Event()
         self._turn = asyncio.Lock()
         self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
@@ -103,6 +101,11 @@ class Recorder:
         return self._last_error
 
     @property
+    def is_open(self) -> bool:
+        """Whether records are taken; others are counted as lost."""
+        return not (self._is_closed or self._has_ended)
+
+    @property
     def is_degraded(self) -> bool:
         """Whether records do not reach the store now: it fails, hangs, is too slow, or was closed."""
         hangs = self._trying_since is not None and (
@@ -110,29 +113,11 @@ class Recorder:
         )
         return self._is_failing or self._is_overflowing or self._has_ended or hangs
 
-    def instrument(self, instruments: Instruments) -> None:
-        """Make these numbers countable."""
-        instruments.gauge("papyra_records_queued", "Records that are not durable yet", lambda: self.queued)
-        instruments.gauge("papyra_records_queued_bytes", "Their size in memory", lambda: self.queued_bytes)
-        instruments.gauge(
-            "papyra_recorder_degraded", "Whether records do not reach the store", lambda: self.is_degraded
-        )
-        instruments.count_of("papyra_records_written_total", "Durable records", lambda: self.written)
-        instruments.count_of(
-            "papyra_records_dropped_total",
-            "Records that were lost",
-            lambda: {kind.value: count for kind, count in self.dropped.items()},
-            label="kind",
-        )
-
     def begin(self, incarnation: str) -> None:
-        """Open ``incarnation`` and start writing; once, in the loop, before the first emit."""
-        if self._task is not None:
+        """Open ``incarnation``; once, before the first emit. Emits belong into a running loop."""
+        if self._stamps.incarnation:
             raise RuntimeError(f"the recorder writes for incarnation {self._stamps.incarnation} already")
         self._stamps.incarnation = incarnation
-        self._task = asyncio.get_running_loop().create_task(
-            self._write_all(), name=f"papyra-recorder-{incarnation}", context=Context()
-        )
 
     def emit(self, record: Record) -> None:
         """Take ``record`` and give it identity, and a time where that is 0; never waits, never raises."""
@@ -154,7 +139,7 @@ class Recorder:
         Their numbers are given back when it raises, so that it may be tried again, or the records emitted.
         """
         async with self._turn:
-            if self._is_closed or self._has_ended:
+            if not self.is_open:
                 raise BackendClosedError("the recorder was closed")
             if len(self._backlog):
                 raise StoreUnavailableError("records that were emitted earlier are not stored yet")
@@ -177,8 +162,9 @@ class Recorder:
         order = self._backlog.last_order
         if self._backlog.is_done(order):
             return True
-        if self._task is None or self._has_ended:
+        if self._has_ended:
             return False
+        self._go_on()
         self._hurry.set()
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append((order, waiter))
@@ -191,26 +177,28 @@ class Recorder:
     async def aclose(self, deadline_seconds: float) -> int:
         """Take nothing more, write what waits until the deadline, and return how many were not written."""
         self._is_closed = True
-        if self._task is None:
-            return self.queued
         loop = asyncio.get_running_loop()
         deadline = loop.time() + deadline_seconds
         try:
             while len(self._backlog) and not self._has_ended and (left := deadline - loop.time()) > 0:
                 await self.flush(left)
         finally:
-            self._task.cancel()
-        await asyncio.wait({self._task}, timeout=_CANCEL_GRACE_SECONDS)  # a store may hang even then
+            self._has_ended = True
+            if (task := self._task) is not None:
+                task.cancel()
+        if task is not None:
+            await asyncio.wait({task}, timeout=_CANCEL_GRACE_SECONDS)  # a store may hang even then
         if self.queued:
             _log.error("%d records were not written before the deadline", self.queued)
         return self.queued
 
     def _push(self, record: Record, sealed: Sealed) -> None:
-        if self._is_closed or self._has_ended:
+        if not self.is_open:
             self._unwritable[record.kind] += 1
             return
         has_dropped = self._backlog.push(self._stamp(record, sealed), sealed.size)
-        self._wake.set()
+        if self._task is None:
+            self._go_on()
         if self._stamps.stepped_back and not self._has_told_of_clock:
             self._has_told_of_clock = True
             self._tell(
@@ -223,7 +211,7 @@ class Recorder:
             )
 
     def _stamp(self, record: Record, sealed: Sealed) -> Record:
-        if self._task is None:
+        if not self._stamps.incarnation:
             raise RuntimeError("begin() comes before the first record")
         timestamp = self._stamps.time(record.timestamp)
         seq, incarnation = self._stamps.peek(record.kind), self._stamps.incarnation
@@ -250,7 +238,7 @@ class Recorder:
         kept = [record for record in reversed(batch) if not self._stamps.give_back(record.kind, record.seq)]
         cause = self._sealing.redact(error_text(error))
         self._backlog.note_refused((record, cause) for record in kept)
-        self._wake.set()
+        self._go_on()
 
     def _note_refused(self, batch: Sequence[Record], error: AppendError) -> int:
         refused = {at: error_text(cause) for at, cause in error.refused if 0 <= at < len(batch)}
@@ -264,7 +252,7 @@ class Recorder:
         )
         self._last_error = error
         self._tell(f"the store refused {len(refused)} records for good", error)
-        self._wake.set()
+        self._go_on()
         return len(refused)
 
     async def _append(self, batch: Sequence[Record]) -> AppendError | None:
@@ -276,21 +264,27 @@ class Recorder:
         self._written += len(batch) - refused
         return refusal
 
+    def _go_on(self) -> None:
+        """Write until nothing waits; anew if a sweep over all tasks, as `asyncio.run` does, ended that."""
+        if self._task is None and len(self._backlog) and not self._has_ended:
+            self._task = asyncio.get_running_loop().create_task(
+                self._write_all(), name=f"papyra-recorder-{self._stamps.incarnation}", context=Context()
+            )
+
     async def _write_all(self) -> None:
         try:
-            while not _is_cancelled():
-                if self._backlog.has_waiting:
-                    await self._write(self._backlog.take(MAX_BATCH_RECORDS, MAX_BATCH_BYTES))
-                    await asyncio.sleep(0)  # a store that never waits must not keep the loop to itself
-                else:
-                    self._wake.clear()
-                    await self._wake.wait()
+            while len(self._backlog) and not _is_cancelled():
+                await self._write(self._backlog.take(MAX_BATCH_RECORDS, MAX_BATCH_BYTES))
+                await asyncio.sleep(0)  # a store that never waits must not keep the loop to itself
         except Exception as error:  # noqa: BLE001  # the backend was closed, or a fault of ours: no way to go on
             self._last_error = error
+            self._has_ended = True
             self._tell("recording has ended", error)
         finally:
-            self._has_ended = True
+            self._task = None
             self._tell_waiters()
+            if self._waiters and _is_cancelled():
+                self._go_on()
 
     async def _write(self, batch: list[Record]) -> None:
         failures = 0

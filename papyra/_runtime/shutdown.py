@@ -7,7 +7,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from papyra.events import StopReason
-from papyra.exceptions import PersistenceError
 
 if TYPE_CHECKING:
     from papyra._runtime.cell import Cell
@@ -62,7 +61,7 @@ async def close_store(
                 await backend.aclose()
         except TimeoutError:
             _log.error("the %s store did not close before the deadline", backend.name)
-        except PersistenceError:
+        except Exception:  # noqa: BLE001  # the recorder's firewall, at its end
             _log.exception("the %s store did not close well", backend.name)
     return left
 

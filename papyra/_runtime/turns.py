@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import CoroutineType
 
 from papyra._runtime import supervisor
-from papyra._runtime.calls import attempt, is_fatal
+from papyra._runtime.calls import attempt, is_fatal, running_task
 from papyra._runtime.cell import Cell, Phase
 from papyra._runtime.facts import Failure
 from papyra._runtime.identity import type_name
@@ -29,14 +29,14 @@ _CHILDREN_AT_ONCE = 64
 
 async def live(cell: Cell) -> None:
     """Do what there is to do, and a little longer."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # this is what it runs
     try:
         await _take_turns(cell)
-    except GeneratorExit:
-        raise
     except BaseException as error:
-        task = asyncio.current_task()
-        if task is not None:
-            task.add_done_callback(_look_at)
+        if isinstance(error, GeneratorExit) and running_task() is not task:
+            raise  # nobody raised it: the loop is gone, and this was left over
+        task.add_done_callback(_look_at)
         if isinstance(error, Exception):
             _log.critical("%s: the runtime itself failed", cell.path, exc_info=error)
         cell.die(error)

@@ -10,9 +10,10 @@ from papyra.payloads.values import REDACTED_TEXT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Possessive quantifiers stand on sets only: up to Python 3.11.4 a possessive group matches wrongly.
 # A key with what may stand before it ("api key: …"), then quotes or brackets, then = : := => or ==.
 _KEY = re.compile(
-    r"(?<![\w.\-])(?:(?P<before>[\w.\-]++)[ ](?=[\w.\-]))?+(?P<key>[\w.\-]++)"
+    r"(?<![\w.\-])(?:(?P<before>[\w.\-]++)[ ](?=[\w.\-]))?(?P<key>[\w.\-]++)"
     r"(?P<close>[\\\"'\]]*+)(?P<sep>[ \t]*+[:=][=>]?[ \t]*+)"
     r"|(?P<word>[\w.\-]++)",
 )
@@ -22,10 +23,10 @@ _URL_PASSWORD = re.compile(
     r"(?:(?!://)[^\s\"'<>])+@",
 )
 _QUOTED = re.compile(
-    r"""[bBrRuUfF]{0,2}(?P<quote>"|')(?:\\.|(?!(?P=quote))[^\\\n])*+(?P<closed>(?P=quote))?"""
+    r"""[bBrRuUfF]{0,2}(?P<quote>"|')(?:[^\\\n"']++|\\.|(?!(?P=quote))["'])*(?P<closed>(?P=quote))?"""
 )
 _ESCAPED_QUOTED = re.compile(
-    r"""(?P<quote>\\++["'])(?:(?!(?<!\\)(?P=quote))[^\n])*+(?P<closed>(?P=quote))?"""
+    r"""(?P<quote>\\++["'])(?:[^\\\n]++|(?!(?<!\\)(?P=quote))\\)*(?P<closed>(?P=quote))?"""
 )
 _SCHEME = re.compile(
     r"(?:bearer|basic|digest|token|negotiate|apikey)[ \t]++(?=[^\s,;)\]}\"'])", re.IGNORECASE
