@@ -35,6 +35,11 @@ class Node:
         """Return the plain form that ``SystemStarted`` carries."""
         return asdict(self)
 
+    def sees(self, other: Node) -> bool:
+        """Whether ``other`` is of the same boot of the same host or container: `is_gone` judges it surely."""
+        mine = self.host, self.machine, self.boot_id, self.pid_namespace
+        return self.boot_id != "" and mine == (other.host, other.machine, other.boot_id, other.pid_namespace)
+
     @classmethod
     def from_mapping(cls, raw: Mapping[str, object]) -> Node | None:
         """Read `to_dict` back; ``None`` where a field is missing or no process can have it."""

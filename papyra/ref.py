@@ -146,7 +146,10 @@ ActorTerminated = Terminated
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was not handled to its end, as hooks and `ActorSystem.dead_letters` see it."""
+    """A message that was not handled to its end, as hooks and `ActorSystem.dead_letters` see it.
+
+    ``attempts``: how often a handler had it.
+    """
 
     target: ActorRef | None
     message: object

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,7 +68,8 @@ class ActorSystem:
         self.persistence_recovery = persistence_recovery
         self._persistence = InMemoryPersistence() if persistence is None else persistence
         self._kernel: Kernel | None = None
-        self._is_starting = self._is_closed = False
+        self._is_closed = False
+        self._starting = asyncio.Lock()
         self._options = Options(
             system_id=check_system_id(system_id),
             clock=clock or (SYSTEM_CLOCK if time_fn is None else TimeFunction(time_fn)),
@@ -128,29 +130,28 @@ class ActorSystem:
 
     async def start(self) -> None:
         """Check the store, then run; raises `PersistenceStartupError` with nothing written or started."""
-        if self._is_closed or self._is_starting:
+        if self._is_closed or self._starting.locked():
             raise SystemNotRunning("a system starts once; make another one", reason="shutdown")
         if self._kernel is not None:
             return
-        self._is_starting = True
-        try:
+        async with self._starting:
             options = self._options.starting(self.persistence_startup, self.persistence_recovery)
             self._kernel = await Kernel.start(self, self._persistence, options)
-        finally:
-            self._is_starting = False
 
     async def aclose(self) -> None:
         """Stop intake, actors, hooks and recording in this order, within ``shutdown_timeout`` altogether.
 
         What did not get done is recorded. A second call waits for the first; an actor's own returns at once.
+        One that comes while the system starts lets it start, within that time, and closes it then.
         """
+        self._is_closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._options.shutdown_timeout), self._starting:
+                pass
         if self._kernel is not None:
-            self._is_closed = True
             await self._kernel.aclose()
-        elif not self._is_closed:
-            self._is_closed = True
-            if self._options.close_persistence:
-                await self._persistence.aclose()
+        elif self._options.close_persistence:
+            await self._persistence.aclose()
 
     async def __aenter__(self) -> Self:
         try:
@@ -237,7 +238,7 @@ class ActorSystem:
 
     def audit(self, *, include_actor_details: bool = True) -> AuditReport:
         """Take a snapshot, record it, and return it."""
-        return self._begun().audit(with_actors=include_actor_details)
+        return self._begun().audit(most_actors=None if include_actor_details else 0)
 
     def accounting(self) -> Accounting:
         """Return where every accepted message went."""
@@ -281,6 +282,8 @@ class ActorSystem:
         ``system.call_threadsafe(ref.ask, question, timeout=1).result()`` asks from a plain thread.
         """
         loop = self._running().site.loop
+        if loop.is_closed():
+            raise SystemNotRunning("the system's loop is closed", reason="shutdown")
 
         async def call() -> object:
             result = function(*args, **kwargs)

@@ -109,7 +109,7 @@ class _Loss:
         self.timestamp = timestamp
 
 
-_Lane = deque[_Waiting] | deque[_Loss] | deque[_Waiting | _Loss]
+_Queue = deque[_Waiting] | deque[_Loss] | deque[_Waiting | _Loss]
 
 
 class Backlog:
@@ -127,13 +127,13 @@ class Backlog:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._count = 0
-        self._lanes: dict[RecordKind, deque[_Waiting]] = {kind: deque() for kind in _DROP_ORDER}
+        self._queues: dict[RecordKind, deque[_Waiting]] = {kind: deque() for kind in _DROP_ORDER}
         self._kept: deque[_Waiting | _Loss] = deque()  # never dropped, and notes with a number of their own
         self._event_losses: deque[_Loss] = deque()
-        self._fronts: tuple[tuple[RecordKind | None, _Lane], ...] = (
+        self._fronts: tuple[tuple[RecordKind | None, _Queue], ...] = (
             (None, self._kept),
             (None, self._event_losses),
-            *self._lanes.items(),
+            *self._queues.items(),
         )
         self._open_notes: dict[RecordKind, _Loss] = {}
         self._taken: list[_Waiting | _Loss] = []
@@ -158,14 +158,14 @@ class Backlog:
         """Take the next batch, at least one record if any waits; it counts until `settle`."""
         size = 0
         while len(self._taken) < max_records:
-            lane = self._next_lane()
-            if lane is None:
+            queue = self._next_queue()
+            if queue is None:
                 break
-            entry = lane[0]
+            entry = queue[0]
             if self._taken and size + entry.size > max_bytes:
                 break
             size += entry.size
-            self._taken.append(lane.popleft())
+            self._taken.append(queue.popleft())
             if isinstance(entry, _Loss) and self._open_notes.get(entry.kind) is entry:
                 del self._open_notes[entry.kind]
         return [
@@ -196,7 +196,7 @@ class Backlog:
 
     def is_done(self, order: int) -> bool:
         """Whether nothing that was pushed up to ``order`` (a former ``last_order``) waits any more."""
-        heads = [lane[0] for _, lane in self._fronts if lane]
+        heads = [queue[0] for _, queue in self._fronts if queue]
         return all(entry.order > order for entry in (*self._taken, *heads))
 
     def _add(self, record: Record, size: int) -> None:
@@ -205,21 +205,21 @@ class Backlog:
         if isinstance(record, PersistedEvent) and record.event_type in _NEVER_DROPPED:
             self._kept.append(entry)
         else:
-            self._lanes[record.kind].append(entry)
+            self._queues[record.kind].append(entry)
         self._count += 1
         self.bytes += size
 
-    def _next_lane(self) -> _Lane | None:
-        best: _Lane | None = None
-        for kind, lane in self._fronts:
-            if lane and kind not in self._open_notes and (best is None or lane[0].order < best[0].order):
-                best = lane
+    def _next_queue(self) -> _Queue | None:
+        best: _Queue | None = None
+        for kind, queue in self._fronts:
+            if queue and kind not in self._open_notes and (best is None or queue[0].order < best[0].order):
+                best = queue
         return best
 
     def _drop_oldest(self) -> bool:
         for kind in _DROP_ORDER:
-            if self._lanes[kind]:
-                entry = self._lanes[kind].popleft()
+            if self._queues[kind]:
+                entry = self._queues[kind].popleft()
                 self._count -= 1
                 self.bytes -= entry.size
                 self.dropped[kind] += 1

@@ -20,7 +20,7 @@ from papyra.messages import DeadLetterReason
 from papyra.ref import ActorRef, Terminated, endpoint_of
 
 if TYPE_CHECKING:
-    from asyncio import Future, TimerHandle
+    from asyncio import Future, Task, TimerHandle
 
     from papyra._runtime.facts import Failure
     from papyra._runtime.site import Site
@@ -67,13 +67,13 @@ class Cell(Receiver):
         "answer",
         "args",
         "children",
+        "commands",
         "context",
         "drain_timer",
         "end",
         "factory",
         "failure",
         "gone",
-        "lane",
         "origin",
         "parent",
         "phase",
@@ -115,7 +115,7 @@ class Cell(Receiver):
         self.end: End | None = None
         self.drain_timer: TimerHandle | None = None
         self.failure: tuple[Failure, Verdict] | None = None
-        self.lane: deque[ChildFailed | Escalated] | None = None
+        self.commands: deque[ChildFailed | Escalated] | None = None
         self.answer: Future[SupervisorDecision | None] | None = None
         self.gone: Future[None] | None = None
         self.restarts: RestartHistory | None = None
@@ -210,9 +210,9 @@ class Cell(Receiver):
 
     def command(self, command: ChildFailed | Escalated) -> None:
         """Queue ``command`` before any message."""
-        if self.lane is None:
-            self.lane = deque()
-        self.lane.append(command)
+        if self.commands is None:
+            self.commands = deque()
+        self.commands.append(command)
         self.urge()
 
     def urge(self) -> None:
@@ -225,7 +225,7 @@ class Cell(Receiver):
     def settle(self) -> None:
         """Let messages be handled again, if nothing else is to be done."""
         is_ending = self.end is not None and self.drain_timer is None
-        self.urgent = is_ending or self.phase is not Phase.RUNNING or bool(self.lane)
+        self.urgent = is_ending or self.phase is not Phase.RUNNING or bool(self.commands)
 
     def request_stop(self, reason: StopReason, text: str = "", *, drain_seconds: float | None = None) -> None:
         """Stop after the current message, or with ``drain_seconds`` after those queued now.
@@ -282,6 +282,12 @@ class Cell(Receiver):
         else:
             self.task.cancel(text)
 
+    def task_ended(self, task: Task[None]) -> None:
+        """Notice a task that was cancelled before it could begin."""
+        super().task_ended(task)
+        if self.task is task:
+            self.die(CancelledError())
+
     def die(self, error: BaseException) -> None:
         """End at once, in the middle of whatever it was: the task was cancelled, or cannot go on."""
         if self.phase is Phase.STOPPED:
@@ -315,7 +321,7 @@ class Cell(Receiver):
             site.emptied.set_result(None)
         site.journal.stopped(self, end, on_stop_error)
         self._tell_watchers(end)
-        self.clear_lane()
+        self.clear_commands()
         if parent is not None and not parent.children and parent.gone is not None and not parent.gone.done():
             parent.gone.set_result(None)
         for waiter in self.stop_waiters or ():
@@ -323,10 +329,10 @@ class Cell(Receiver):
                 waiter.set_result(None)
         self._let_go()
 
-    def clear_lane(self) -> None:
+    def clear_commands(self) -> None:
         """Decide nothing about the children that have failed so far: they stop anyway."""
-        lane, self.lane = self.lane, None
-        for command in lane or ():
+        commands, self.commands = self.commands, None
+        for command in commands or ():
             if isinstance(command, ChildFailed) and not command.answer.done():
                 command.answer.set_result(None)
 
@@ -341,7 +347,7 @@ class Cell(Receiver):
 
     def _tell_watchers(self, end: End) -> None:
         ref = self.ref
-        for watcher in self.watchers or ():
+        for watcher in tuple(self.watchers or ()):  # one that an eager task tells at once may unwatch
             if watcher.watching is not None:
                 watcher.watching.discard(self)
             watcher.notify(Terminated(ref, end.reason), end.origin, self)

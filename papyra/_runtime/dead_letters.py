@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60.0
 KEPT_IN_MEMORY = 1_000
 
+_HANDLED = frozenset({DeadLetterReason.HANDLER_FAILED, DeadLetterReason.LATE_REPLY})
+
 
 class DeadLetterMailbox:
     """The newest letters of a system, and exact counts of all of them."""
@@ -118,6 +120,7 @@ class DeadLetterMailbox:
             reason=reason,
             error=error if isinstance(error, str) else error_text(error),
             timestamp=now,
+            attempts=int(reason in _HANDLED),
             deadline=None if deadline is None else round(now + deadline - self._loop.time(), 6),
             message_id=self._journal.message_id(envelope.id),
             cause_id=self._journal.message_id(envelope.cause),

@@ -58,7 +58,7 @@ class HookRunner:
                     _log.error("hooks are too slow: %d facts wait, further ones are dropped", MAX_QUEUED)
                 return
             self._queue.append((call, fact))
-        if self._queue and self._task is None:
+        if self._queue and (self._task is None or self._task.done()):
             self._task = self._loop.create_task(self._run(), name="papyra hooks", context=Context())
 
     async def drain(self, deadline: float) -> int:
@@ -73,16 +73,13 @@ class HookRunner:
         return left
 
     async def _run(self) -> None:
-        try:
-            slice_end = self._loop.time() + SLICE_SECONDS
-            while self._queue:
-                call, fact = self._queue.popleft()
-                await self._tell(call, fact)
-                if self._loop.time() > slice_end:
-                    await asyncio.sleep(0)
-                    slice_end = self._loop.time() + SLICE_SECONDS
-        finally:
-            self._task = None
+        slice_end = self._loop.time() + SLICE_SECONDS
+        while self._queue:
+            call, fact = self._queue.popleft()
+            await self._tell(call, fact)
+            if self._loop.time() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = self._loop.time() + SLICE_SECONDS
 
     async def _tell(self, call: Callable[..., object], fact: object) -> None:
         started = self._loop.time()

@@ -18,6 +18,7 @@ from papyra._runtime.journal import Journal
 from papyra._runtime.linger import Linger
 from papyra._runtime.mailbox import CURRENT
 from papyra._runtime.recorder import Recorder
+from papyra._runtime.records import DETAILED_ACTORS
 from papyra._runtime.site import Site
 from papyra._runtime.startup import announce, require_start
 from papyra._runtime.tree import Tree
@@ -227,14 +228,14 @@ class Kernel:
             **letters,
         }
 
-    def audit(self, *, with_actors: bool) -> AuditReport:
+    def audit(self, *, most_actors: int | None) -> AuditReport:
         """Look at everything, record it, tell the hooks."""
         report = reports.audit_of(
             self.site,
             self.tree,
             self.recorder,
             incarnation=self.incarnation,
-            with_actors=with_actors,
+            most_actors=most_actors,
             counters=self.counters(),
         )
         self.site.journal.audited(report)
@@ -277,8 +278,8 @@ class Kernel:
                     "hooks_left": hooks_left,
                 },
             )
-        close = self._options.close_persistence
-        return await shutdown.close_store(self._backend, self.recorder, deadline, close_backend=close)
+        left = max(0.0, deadline - site.loop.time())
+        return await self.recorder.aclose(left, close_backend=self._options.close_persistence)
 
     def _schedule_audit(self) -> None:
         interval = self._options.audit_interval
@@ -288,10 +289,10 @@ class Kernel:
     def _audit_now(self) -> None:
         self._schedule_audit()  # first: whatever befalls this one, the heartbeat goes on
         now = self.site.clock.monotonic()
-        with_actors = now >= self._details_due
-        if with_actors:
+        is_full = now >= self._details_due
+        if is_full:
             self._details_due = now + DETAILS_EVERY_SECONDS
-        self.audit(with_actors=with_actors)
+        self.audit(most_actors=DETAILED_ACTORS if is_full else 0)
 
     def _note_problem(self, problem: str, error: BaseException | None) -> None:
         del problem, error  # the recorder has logged it

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
+from math import isnan
 from sys import maxsize
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from papyra._runtime.identity import Identity
@@ -79,13 +81,15 @@ class Receiver(Identity):
         current = CURRENT.get()
         if current is not None and current.target is self and asyncio.current_task() is self.task:
             raise PapyraError(f"{self.path} asks itself while it handles a message, and would wait for ever")
+        if isinstance(timeout, Timeout):
+            timeout = site.default_timeout
+        if timeout is not None and isnan(timeout):  # it would compare with no other deadline
+            raise ValueError("nan is no timeout; None waits for ever")
         reply: Future[Any] = site.loop.create_future()
         envelope = self.wrap(message, reply)
         delivery = self.enqueue(envelope) if self.closed is None else self.refuse(envelope)
         if delivery.error is not None:
             raise delivery.error
-        if isinstance(timeout, Timeout):
-            timeout = site.default_timeout
         if timeout is None:
             return await reply
         site.asks.add(envelope, envelope.at + timeout)
@@ -97,8 +101,9 @@ class Receiver(Identity):
     def wrap(self, message: object, reply: Future[Any] | None) -> Envelope:
         """Return ``message`` with a number, and with what caused it."""
         site = self.site
-        number = next(site.ids)
-        cause = CURRENT.get()
+        if get_ident() != site.thread:  # the counts, and so the accounting, are this thread's
+            site.check_thread()
+        number, cause = next(site.ids), CURRENT.get()
         if cause is None:
             return Envelope(message, reply, number, 0, number, None, self, None, None, site.time())
         root, headers = cause.root or number, cause.headers
@@ -155,7 +160,13 @@ class Receiver(Identity):
         task = site.loop.create_task(site.live(self), name=self.path, context=self.scope)
         if self.box is box:  # a loop with eager tasks may have run it to its end already
             self.task = task
+        task.add_done_callback(self.task_ended, context=self.scope)
         return box
+
+    def task_ended(self, task: Task[None]) -> None:
+        """Look at the exception, which is on record, so that asyncio need not complain."""
+        if not task.cancelled():
+            task.exception()
 
     def wake(self) -> None:
         """Let the task look around again, if it waits."""
@@ -184,7 +195,7 @@ class Receiver(Identity):
     def discard_queued(self) -> bool:
         """Make letters of some queued messages and fail their askers; whether none is left."""
         box = self.box
-        if box is None:
+        if box is None or not box.queue:
             return True
         reason = self.closed
         if reason is DeadLetterReason.TARGET_STOPPED or reason is None:

@@ -28,6 +28,7 @@ MAX_BATCH_RECORDS: Final = 500
 MAX_BATCH_BYTES: Final = 1024 * 1024
 HANGS_AFTER_SECONDS: Final = 5.0
 _CANCEL_GRACE_SECONDS: Final = 0.5
+_LAST_SECONDS: Final = 0.1
 
 _KINDS: Final = {cls: cls.kind for cls in (PersistedEvent, PersistedAudit, PersistedDeadLetter)}
 _log = logging.getLogger(__name__)
@@ -174,8 +175,11 @@ class Recorder:
         except TimeoutError:
             return False
 
-    async def aclose(self, deadline_seconds: float) -> int:
-        """Take nothing more, write what waits until the deadline, and return how many were not written."""
+    async def aclose(self, deadline_seconds: float, *, close_backend: bool = False) -> int:
+        """Take nothing more, write what waits until the deadline, and return how many were not written.
+
+        ``close_backend``: let the store go too; how well that works is logged.
+        """
         self._is_closed = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + deadline_seconds
@@ -190,7 +194,18 @@ class Recorder:
             await asyncio.wait({task}, timeout=_CANCEL_GRACE_SECONDS)  # a store may hang even then
         if self.queued:
             _log.error("%d records were not written before the deadline", self.queued)
+        if close_backend:
+            await self._close_backend(max(_LAST_SECONDS, deadline - loop.time()))
         return self.queued
+
+    async def _close_backend(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._backend.aclose()
+        except TimeoutError:
+            _log.error("the %s store did not close before the deadline", self._backend.name)
+        except Exception:  # noqa: BLE001  # the recorder's firewall, at its end
+            _log.exception("the %s store did not close well", self._backend.name)
 
     def _push(self, record: Record, sealed: Sealed) -> None:
         if not self.is_open:
@@ -270,6 +285,13 @@ class Recorder:
             self._task = asyncio.get_running_loop().create_task(
                 self._write_all(), name=f"papyra-recorder-{self._stamps.incarnation}", context=Context()
             )
+            self._task.add_done_callback(self._end, context=Context())  # a task may not even get to run
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._tell_waiters()
+        if self._waiters or not (task.cancelled() or task.exception()):
+            self._go_on()
 
     async def _write_all(self) -> None:
         try:
@@ -280,11 +302,6 @@ class Recorder:
             self._last_error = error
             self._has_ended = True
             self._tell("recording has ended", error)
-        finally:
-            self._task = None
-            self._tell_waiters()
-            if self._waiters and _is_cancelled():
-                self._go_on()
 
     async def _write(self, batch: list[Record]) -> None:
         failures = 0

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from papyra.events import ActorEvent
     from papyra.ref import DeadLetter
 
+DETAILED_ACTORS = 2_000
+"""So many, the oldest, are described in a stored audit: more would not fit into a record."""
+
 _TRACEPARENT_PARTS = 4
 
 
@@ -71,7 +74,8 @@ def audit_record(report: AuditReport) -> PersistedAudit:
     totals = report.accounting
     details: dict[str, object] = {"counters": dict(report.counters)}
     if report.actors:
-        details["actors"] = [actor.to_payload() for actor in report.actors]
+        details["actors"] = [actor.to_payload() for actor in report.actors[:DETAILED_ACTORS]]
+        details["actors_left_out"] = report.total_actors - min(len(report.actors), DETAILED_ACTORS)
     return PersistedAudit(
         report.system_id,
         0.0,

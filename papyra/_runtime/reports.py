@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from papyra._runtime.cell import Cell, Phase
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from papyra._runtime.recorder import Recorder
     from papyra._runtime.site import Site
     from papyra._runtime.tree import Tree
+
+
+_RESTARTING = frozenset({Phase.SUSPENDED, Phase.RESTARTING})
 
 
 def accounting_of(site: Site, recorder: Recorder) -> Accounting:
@@ -46,7 +50,7 @@ def info_of(cell: Cell) -> ActorInfo:
         tuple(cell.children or ()),
         cell.phase is not Phase.STOPPED,
         cell.end is not None and cell.phase is not Phase.STOPPED,
-        cell.phase in {Phase.SUSPENDED, Phase.RESTARTING},
+        cell.phase in _RESTARTING,
         cell.actor_type,
         path=cell.path,
         mailbox_depth=0 if cell.box is None else len(cell.box.queue),
@@ -61,22 +65,25 @@ def audit_of(
     recorder: Recorder,
     *,
     incarnation: str,
-    with_actors: bool,
+    most_actors: int | None,
     counters: Mapping[str, int],
 ) -> AuditReport:
-    """Return a snapshot of the system."""
-    cells = tuple(tree)
+    """Return a snapshot of the system, with up to ``most_actors``, the oldest; ``None``: with all."""
+    stopping = restarting = 0
+    for cell in tree:
+        stopping += cell.end is not None
+        restarting += cell.phase in _RESTARTING
     return AuditReport(
         site.system_id,
-        len(cells),
-        sum(cell.end is None for cell in cells),
-        sum(cell.end is not None for cell in cells),
-        sum(cell.phase in {Phase.SUSPENDED, Phase.RESTARTING} for cell in cells),
+        len(tree),
+        len(tree) - stopping,
+        stopping,
+        restarting,
         tree.name_count,
         (),
         (),
         site.letters.total,
-        tuple(info_of(cell) for cell in cells) if with_actors else (),
+        tuple(info_of(cell) for cell in islice(tree, most_actors)),
         accounting=accounting_of(site, recorder),
         incarnation=incarnation,
         counters=counters,

@@ -115,8 +115,22 @@ def stamped(record: Record, sealed: Sealed, incarnation: str, seq: int, timestam
     """Return ``record`` as it is to be stored."""
     match record:
         case PersistedEvent():
-            return replace(
-                record, incarnation=incarnation, seq=seq, timestamp=timestamp, payload=sealed.payload
+            return PersistedEvent(  # the commonest record, and replace() takes twice as long
+                record.system_id,
+                record.actor_address,
+                record.event_type,
+                sealed.payload,
+                timestamp,
+                incarnation=incarnation,
+                seq=seq,
+                actor_path=record.actor_path,
+                actor_type=record.actor_type,
+                message_id=record.message_id,
+                cause_id=record.cause_id,
+                root_id=record.root_id,
+                trace_id=record.trace_id,
+                span_id=record.span_id,
+                extra=record.extra,
             )
         case PersistedAudit():
             details = None if record.details is None else sealed.payload

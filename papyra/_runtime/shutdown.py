@@ -1,4 +1,4 @@
-"""The way out of an incarnation, in phases under one deadline: actors, hooks, the last word, the store."""
+"""The way out of an incarnation, in phases under one deadline: actors and hooks; the kernel does the rest."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from papyra.events import StopReason
 if TYPE_CHECKING:
     from papyra._runtime.cell import Cell
     from papyra._runtime.hook_runner import HookRunner
-    from papyra._runtime.recorder import Recorder
     from papyra._runtime.site import Site
     from papyra._runtime.tree import Tree
-    from papyra.persistence.backend import PersistenceBackend
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +20,6 @@ ACTORS_SHARE = 0.7
 KILL_SHARE = 0.1
 _LATE = "it had not stopped when the deadline passed"
 _AT_ONCE = 64
-_LAST_SECONDS = 0.1
 
 
 async def stop_actors(site: Site, tree: Tree[Cell], seconds: float) -> tuple[str, ...]:
@@ -47,23 +44,6 @@ async def stop_actors(site: Site, tree: Tree[Cell], seconds: float) -> tuple[str
         _log.error("%s ignores its cancellation and is given up", cell.path)
         cell.die(asyncio.CancelledError())
     return tuple(dict.fromkeys(cell.path for cell in killed))
-
-
-async def close_store(
-    backend: PersistenceBackend, recorder: Recorder, deadline: float, *, close_backend: bool
-) -> int:
-    """Write what waits and let the store go; returns how many records were not written."""
-    loop = asyncio.get_running_loop()
-    left = await recorder.aclose(max(0.0, deadline - loop.time()))
-    if close_backend:
-        try:
-            async with asyncio.timeout(max(_LAST_SECONDS, deadline - loop.time())):
-                await backend.aclose()
-        except TimeoutError:
-            _log.error("the %s store did not close before the deadline", backend.name)
-        except Exception:  # noqa: BLE001  # the recorder's firewall, at its end
-            _log.exception("the %s store did not close well", backend.name)
-    return left
 
 
 async def drain_hooks(hooks: HookRunner, deadline: float) -> int:

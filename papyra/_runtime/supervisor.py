@@ -97,7 +97,9 @@ async def answer(cell: Cell, command: ChildFailed | Escalated) -> None:
 async def _ask_parent(cell: Cell, failure: Failure) -> SupervisorDecision | None:
     """Return the parent's decision; ``None`` if there is none in time, or it may wait for this very child."""
     parent, site = cell.parent, cell.site
-    if parent is None or cell.end is not None or parent.end is not None or not overrides(parent.actor, "on_child_failure"):
+    if parent is None or parent.end is not None or cell.end is not None:
+        return None
+    if not overrides(parent.actor, "on_child_failure"):
         return None
     if _waits_for(parent, cell):
         _log.warning("%s waits for a reply of %s and cannot decide about it", parent.path, cell.path)

@@ -18,10 +18,10 @@ def error_texts(error: BaseException) -> tuple[str, str]:
     """Return ``TypeName: text`` of ``error``, and its traceback from the actor's own code on."""
     report = TracebackException(type(error), error, _skip_ours(error.__traceback__), limit=-_MAX_FRAMES)
     whole = "".join(report.format()).strip()
-    return (
-        _only(report, error),
-        whole if len(whole) <= MAX_TRACEBACK else f"…{whole[-MAX_TRACEBACK:]}",
-    )
+    if len(whole) > MAX_TRACEBACK:
+        tail = whole[-MAX_TRACEBACK:]
+        whole = f"…\n{tail.partition(chr(10))[2]}"  # half a line could be a secret without the key before it
+    return _only(report, error), whole
 
 
 def error_text(error: BaseException) -> str:

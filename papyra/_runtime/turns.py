@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from types import CoroutineType
+from typing import TYPE_CHECKING
 
 from papyra._runtime import supervisor
 from papyra._runtime.calls import attempt, is_fatal, running_task
@@ -20,9 +21,15 @@ from papyra.exceptions import PapyraError
 from papyra.messages import DeadLetterReason
 from papyra.supervision import SupervisorDecision
 
+if TYPE_CHECKING:
+    from papyra._runtime.site import Site
+
 _log = logging.getLogger(__name__)
 
-BUDGET_MESSAGES = 64
+BUDGET_MESSAGES = 256
+"""About so many are handled before the loop has its turn, shared by all actors that have a task."""
+
+LEAST_MESSAGES = 16
 BUDGET_SECONDS = 0.001
 _CHILDREN_AT_ONCE = 64
 
@@ -36,17 +43,10 @@ async def live(cell: Cell) -> None:
     except BaseException as error:
         if isinstance(error, GeneratorExit) and running_task() is not task:
             raise  # nobody raised it: the loop is gone, and this was left over
-        task.add_done_callback(_look_at)
         if isinstance(error, Exception):
             _log.critical("%s: the runtime itself failed", cell.path, exc_info=error)
         cell.die(error)
         raise
-
-
-def _look_at(task: asyncio.Task[None]) -> None:
-    """Take note of the exception, which is on record already, so that asyncio need not complain."""
-    if not task.cancelled():
-        task.exception()
 
 
 async def _take_turns(cell: Cell) -> None:
@@ -76,8 +76,8 @@ async def _attend(cell: Cell) -> bool:
         await _start(cell)
     elif cell.phase is Phase.RESTARTING:
         await _restart(cell)
-    elif cell.lane:
-        await supervisor.answer(cell, cell.lane.popleft())
+    elif cell.commands:
+        await supervisor.answer(cell, cell.commands.popleft())
     if cell.phase is Phase.STOPPED:
         return True
     cell.settle()
@@ -86,8 +86,9 @@ async def _attend(cell: Cell) -> bool:
 
 async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0915  # the hot loop
     """Handle messages until there are none, or something goes before them."""
-    counts, time, queue = cell.site.counts, cell.site.time, box.queue
-    receive, left, now = cell.actor.receive, BUDGET_MESSAGES, time()
+    site, queue, receive = cell.site, box.queue, cell.actor.receive
+    counts, time = site.counts, site.time
+    left, now = _share(site), time()
     slice_end = now + BUDGET_SECONDS
     while queue and not cell.urgent:
         envelope = queue.popleft()
@@ -95,7 +96,7 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
             box.make_room()
         reply = envelope.reply
         if reply is not None and reply.done() and not reply.cancelled():
-            cell.site.expire(envelope, cell.ref)
+            site.expire(envelope, cell.ref)
             continue
         cell.current, cell.since = envelope, now
         CURRENT.set(envelope)
@@ -115,14 +116,18 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
         counts.handled += 1
         if reply is not None:
             if reply.done():
-                cell.site.late_reply(envelope, cell.ref)
+                site.late_reply(envelope, cell.ref)
             else:
                 reply.set_result(result)
         left, now = left - 1, time()
         if not left or now >= slice_end:
             await asyncio.sleep(0)
-            left, now = BUDGET_MESSAGES, time()
+            left, now = _share(site), time()
             slice_end = now + BUDGET_SECONDS
+
+
+def _share(site: Site) -> int:
+    return max(BUDGET_MESSAGES // (len(site.active) or 1), LEAST_MESSAGES)
 
 
 async def _fail(cell: Cell, envelope: Envelope, error: BaseException) -> None:
@@ -171,7 +176,7 @@ def begin(cell: Cell) -> None:
 
 async def _restart(cell: Cell) -> None:
     await _stop_children(cell, StopReason.PARENT_STOPPED, "its parent restarts")
-    cell.clear_lane()
+    cell.clear_commands()
     await _run_on_stop(cell)
     await asyncio.sleep(0)  # a restart that fails at once must not keep the loop for itself
     if cell.phase is Phase.STOPPED or (cell.end is not None and cell.drain_timer is None):

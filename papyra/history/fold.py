@@ -34,10 +34,11 @@ def moment_of(event: PersistedEvent) -> Moment:
 
 
 class Trace:
-    """What is known of one path in one incarnation."""
+    """What is known of one actor in one incarnation."""
 
     __slots__ = (
         "_type_moment",
+        "first_moment",
         "incarnation",
         "newest",
         "newest_moment",
@@ -53,6 +54,7 @@ class Trace:
         self.path = path_of(event)
         self.type = ""
         self.started = self.newest_moment = self._type_moment = _BEFORE_ALL
+        self.first_moment = moment_of(event)
         self.newest = event
 
     def add(self, event: PersistedEvent) -> None:
@@ -60,6 +62,7 @@ class Trace:
         moment = moment_of(event)
         if event.event_type == EventType.ACTOR_STARTED and moment >= self.started:
             self.started = moment
+        self.first_moment = min(self.first_moment, moment)
         if moment >= self.newest_moment:
             self.newest, self.newest_moment = event, moment
         type_ = event.actor_type or text_of(fields_of(event.payload), "type")
@@ -140,11 +143,28 @@ class Fold:
         run.newest_seq = max(run.newest_seq, event.seq)
         if event.event_type in LIFECYCLE:
             run.first = min(run.first, event.timestamp)
-            self._trace_of(event).add(event)
+            self.trace_of(event).add(event)
         elif event.event_type == EventType.SYSTEM_STARTED:
             run.began = True
         elif event.event_type == EventType.SYSTEM_STOPPED:
             run.stopped = event.timestamp
+
+    def trace_of(self, event: PersistedEvent) -> Trace:
+        """Return the trace of the actor that ``event`` is about; by address, for a path has many lives."""
+        key = event.system_id, event.incarnation, event.actor_address or event.actor_path
+        trace = self.traces.get(key)
+        if trace is None:
+            trace = self.traces[key] = Trace(event)
+        return trace
+
+    def newest_lives(self) -> dict[tuple[str, str, str], Trace]:
+        """Return who came last by each system, incarnation and path; those before were asked to stop."""
+        newest: dict[tuple[str, str, str], Trace] = {}
+        for trace in self.traces.values():
+            place = trace.system_id, trace.incarnation, trace.path
+            if place not in newest or newest[place].first_moment < trace.first_moment:
+                newest[place] = trace
+        return newest
 
     def run(self, incarnation: str) -> Run:
         """Return what is known of ``incarnation``."""
@@ -174,13 +194,6 @@ class Fold:
     def _hides(self, note: LossNote, at: float) -> bool:
         run = self.runs.get(note.incarnation)
         return run is not None and run.has_actors and run.may_run(at) and note.first <= run.newest_seq + 1
-
-    def _trace_of(self, event: PersistedEvent) -> Trace:
-        key = event.system_id, event.incarnation, path_of(event)
-        trace = self.traces.get(key)
-        if trace is None:
-            trace = self.traces[key] = Trace(event)
-        return trace
 
     def _add_loss(self, event: PersistedEvent) -> None:
         note = LossNote.from_payload(event.payload)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -14,21 +13,27 @@ from papyra.persistence.models import EventType, PersistedDeadLetter, PersistedE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from papyra.history.fold import Trace
+
 
 def timeline(
     system_id: str, path: str, events: Iterable[PersistedEvent], letters: Iterable[PersistedDeadLetter]
 ) -> Timeline:
     """Return the lives of one actor, by incarnation, from its own events and its system's, in any order."""
     fold = Fold()
-    lived: dict[str, list[PersistedEvent]] = defaultdict(list)
+    lived: dict[Trace, list[PersistedEvent]] = defaultdict(list)
     for event in events:
         if event.event_type not in LIFECYCLE:
             fold.add(event)
         elif event.system_id == system_id and path_of(event) == path:
             fold.add(event)
-            lived[event.incarnation].append(event)
-    drafts = [draft for own in lived.values() for draft in _split(own, fold)]
+            lived[fold.trace_of(event)].append(event)
+    drafts: list[_Draft] = []
+    for trace, own in lived.items():
+        drafts += _split(own)
+        drafts[-1].inferred = fold.run(trace.incarnation).stop_of(trace)
     drafts.sort(key=lambda draft: draft.begin)
+    _infer_stops(drafts)
     addresses = {path, *(event.actor_address for own in lived.values() for event in own)}
     loose: list[PersistedDeadLetter] = []
     for letter in letters:
@@ -45,6 +50,7 @@ class _Draft:
     def __init__(self, first: PersistedEvent) -> None:
         self.incarnation = first.incarnation
         self.path = path_of(first)
+        self.address = first.actor_address
         self.has_start = first.event_type == EventType.ACTOR_STARTED
         self.begin = first.timestamp
         self.events = [first]
@@ -72,29 +78,31 @@ class _Draft:
         )
 
 
-def _split(events: list[PersistedEvent], fold: Fold) -> list[_Draft]:
+def _split(events: list[PersistedEvent]) -> list[_Draft]:
     drafts: list[_Draft] = []
     for event in sorted(events, key=moment_of):
         if drafts and not drafts[-1].is_over and event.event_type != EventType.ACTOR_STARTED:
             drafts[-1].events.append(event)
-            continue
-        if (
-            drafts and not drafts[-1].is_over
-        ):  # names are unique, so that life had ended; its stop is not on record
-            drafts[-1].inferred = Stop(event.timestamp, event.incarnation, "", is_inferred=True)
-        drafts.append(_Draft(event))
-    last = events[-1]
-    trace = fold.traces.get((last.system_id, last.incarnation, path_of(last)))
-    if trace is not None:
-        drafts[-1].inferred = fold.run(last.incarnation).stop_of(trace)
+        else:
+            drafts.append(_Draft(event))
     return drafts
+
+
+def _infer_stops(drafts: list[_Draft]) -> None:
+    """Say of a life without a stop on record that it ended by the next start: only then the name was free."""
+    newest: dict[str, _Draft] = {}
+    for draft in drafts:
+        before = newest.get(draft.incarnation)
+        if before is not None and not before.is_over:
+            before.inferred = Stop(draft.begin, draft.incarnation, "", is_inferred=True)
+        newest[draft.incarnation] = draft
 
 
 def _draft_of(letter: PersistedDeadLetter, drafts: list[_Draft]) -> _Draft | None:
     found = None
     for draft in drafts:
-        begin = draft.begin if draft.has_start else -math.inf
-        if draft.incarnation == letter.incarnation and begin <= letter.timestamp:
+        is_its = draft.incarnation == letter.incarnation and letter.target in {draft.address, ""}
+        if is_its and (not draft.has_start or draft.begin <= letter.timestamp):
             found = draft
     return found
 

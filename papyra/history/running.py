@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papyra.history.answers import ActorKey, RunningActor, RunningAt, Stop
+from papyra.history.answers import ActorKey, LifeState, RunningActor, RunningAt, Stop
 from papyra.history.fold import Fold, Trace
 
 if TYPE_CHECKING:
@@ -21,8 +21,16 @@ def running_at(events: Iterable[PersistedEvent], at: float, *, horizon: float | 
     fold = Fold(until=at)
     for event in events:
         fold.add(event)
+    newest = set(fold.newest_lives().values())
     running = [
-        RunningActor(trace.system_id, trace.incarnation, trace.path, trace.type, trace.state, trace.since)
+        RunningActor(
+            trace.system_id,
+            trace.incarnation,
+            trace.path,
+            trace.type,
+            trace.state if trace in newest else LifeState.STOPPING,
+            trace.since,
+        )
         for trace in fold.traces.values()
         if not trace.is_stopped and fold.run(trace.incarnation).may_run(at)
     ]
@@ -42,9 +50,9 @@ def why_stopped(events: Iterable[PersistedEvent]) -> dict[ActorKey, Stop]:
     for event in events:
         fold.add(event)
     newest: dict[ActorKey, Trace] = {}
-    for trace in fold.traces.values():
+    for trace in fold.newest_lives().values():
         key = _key_of(trace)
-        if key not in newest or newest[key].newest_moment < trace.newest_moment:
+        if key not in newest or newest[key].first_moment < trace.first_moment:
             newest[key] = trace
     stops = ((key, fold.run(trace.incarnation).stop_of(trace)) for key, trace in sorted(newest.items()))
     return {key: stop for key, stop in stops if stop is not None}

@@ -169,6 +169,7 @@ class Paging(Harness):
         while True:
             page = await reader.read(query)
             pages.append(numbers(page.records))
+            assert len(pages) <= 100, "pages without end"
             if page.cursor is None:
                 return pages
             query = replace(query, cursor=page.cursor)

@@ -17,11 +17,17 @@ class Tape:
         self.events: list[PersistedEvent] = []
 
     def add(
-        self, event_type: str, payload: object = None, *, path: str = "", actor_type: str = ""
+        self,
+        event_type: str,
+        payload: object = None,
+        *,
+        path: str = "",
+        actor_type: str = "",
+        address: str = "",
     ) -> PersistedEvent:
         event = PersistedEvent(
             self.system_id,
-            f"{self.system_id}:{path}" if path else "",
+            address or (f"{self.system_id}:{path}" if path else ""),
             event_type,
             payload,
             self.now,
@@ -38,13 +44,11 @@ class Tape:
         self.add(EventType.SYSTEM_STARTED, {"node": {}})
         return self
 
-    def started(self, path: str, actor_type: str = "shop.Desk") -> PersistedEvent:
-        parent = path.rpartition("/")[0]
-        return self.add(
-            EventType.ACTOR_STARTED, {"type": actor_type, "parent": parent}, path=path, actor_type=actor_type
-        )
+    def started(self, path: str, actor_type: str = "shop.Desk", *, address: str = "") -> PersistedEvent:
+        payload = {"type": actor_type, "parent": path.rpartition("/")[0]}
+        return self.add(EventType.ACTOR_STARTED, payload, path=path, actor_type=actor_type, address=address)
 
-    def crashed(self, path: str, decision: str = "restart") -> PersistedEvent:
+    def crashed(self, path: str, decision: str = "restart", *, address: str = "") -> PersistedEvent:
         payload = {
             "error": "ValueError: no stock",
             "reason": "receive",
@@ -56,15 +60,15 @@ class Tape:
             "restart": 1,
             "limit": 3,
         }
-        return self.add(EventType.ACTOR_CRASHED, payload, path=path)
+        return self.add(EventType.ACTOR_CRASHED, payload, path=path, address=address)
 
-    def restarted(self, path: str) -> PersistedEvent:
-        return self.add(
-            EventType.ACTOR_RESTARTED, {"reason": "ValueError: no stock", "restart": 1, "limit": 3}, path=path
-        )
+    def restarted(self, path: str, *, address: str = "") -> PersistedEvent:
+        payload = {"reason": "ValueError: no stock", "restart": 1, "limit": 3}
+        return self.add(EventType.ACTOR_RESTARTED, payload, path=path, address=address)
 
-    def stopped(self, path: str, reason: str = "requested") -> PersistedEvent:
-        return self.add(EventType.ACTOR_STOPPED, {"reason": reason, "text": "as asked"}, path=path)
+    def stopped(self, path: str, reason: str = "requested", *, address: str = "") -> PersistedEvent:
+        payload = {"reason": reason, "text": "as asked"}
+        return self.add(EventType.ACTOR_STOPPED, payload, path=path, address=address)
 
     def ended(self, accounting: object = None) -> PersistedEvent:
         return self.add(EventType.SYSTEM_STOPPED, {"reason": "requested", "accounting": accounting})
@@ -77,11 +81,17 @@ class Tape:
 
 
 def letter(
-    path: str, timestamp: float, *, reason: str = "handler_failed", incarnation: str = "A", count: int = 1
+    path: str,
+    timestamp: float,
+    *,
+    reason: str = "handler_failed",
+    incarnation: str = "A",
+    count: int = 1,
+    address: str = "",
 ) -> PersistedDeadLetter:
     return PersistedDeadLetter(
         "orders",
-        f"orders:{path}",
+        address or f"orders:{path}",
         "shop.Order",
         None,
         timestamp,

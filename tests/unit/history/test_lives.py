@@ -170,3 +170,31 @@ def test_errors_are_read_in_every_form_they_were_ever_recorded_in(payload: objec
 def test_odd_payloads_times_and_numbers_never_raise(events: list[PersistedEvent]) -> None:
     assert isinstance(timeline("s", "s:1", events, ()), Timeline)
     assert isinstance(why_stopped(events), dict)
+
+
+def test_r3_lives_that_overlap_because_a_name_is_free_at_once_are_told_apart() -> None:
+    tape = Tape().begin()
+    tape.started("/desk", address="orders:1")
+    tape.started("/desk", address="orders:2")
+    tape.crashed("/desk", address="orders:2")
+    stop = tape.stopped("/desk", address="orders:1")
+    tape.restarted("/desk", address="orders:2")
+    letters = [letter("/desk", T0 + 10, address="orders:1"), letter("/desk", T0 + 10, address="orders:2")]
+    old, new = timeline("orders", "/desk", tape.events, letters).lives
+    assert (old.started, old.stop, old.crashes) == (
+        T0 + 1,
+        Stop(stop.timestamp, "A", "requested", "as asked"),
+        (),
+    )
+    assert (new.started, new.stop, len(new.crashes), len(new.restarts)) == (T0 + 2, None, 1, 1)
+    assert (old.letters, new.letters) == ((letters[0],), (letters[1],))
+    assert why_stopped(tape.events) == {}
+
+
+def test_r3_the_last_stop_of_a_path_is_that_of_who_came_last() -> None:
+    tape = Tape().begin()
+    tape.started("/desk", address="orders:1")
+    tape.started("/desk", address="orders:2")
+    tape.stopped("/desk", "failed", address="orders:2")
+    tape.stopped("/desk", address="orders:1")
+    assert [stop.reason for stop in why_stopped(tape.events).values()] == ["failed"]

@@ -229,3 +229,16 @@ def test_published_records_without_path_or_incarnation_are_told_by_their_address
     answer = running_at(events, 13.0)
     assert paths(answer) == ["local:2"]
     assert answer.unknown_before == 10.0
+
+
+def test_an_actor_that_is_still_stopping_runs_beside_who_has_its_name_now() -> None:
+    tape = Tape().begin()
+    tape.started("/desk", address="orders:1")
+    tape.started("/desk", address="orders:2")
+    tape.stopped("/desk", address="orders:1")
+
+    def states(at: float) -> list[tuple[LifeState, float | None]]:
+        return [(actor.state, actor.since) for actor in running_at(tape.events, at).actors]
+
+    assert states(T0 + 2) == [(LifeState.STOPPING, T0 + 1), (LifeState.RUNNING, T0 + 2)]
+    assert states(T0 + 3) == [(LifeState.RUNNING, T0 + 2)]

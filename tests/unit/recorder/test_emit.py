@@ -10,7 +10,6 @@ import pytest
 
 from papyra._runtime.recorder import Recorder
 from papyra._runtime.sealing import MAX_ERROR_TEXT
-from papyra.observability.instruments import Instruments
 from papyra.payloads import MessageRegistry, Redaction, encode
 from papyra.persistence.models import PersistedDeadLetter, PersistedEvent, Record, RecordKind
 from papyra.testing.clock import ManualClock
@@ -108,24 +107,6 @@ async def test_a_time_that_is_handed_in_and_has_come_is_followed_by_a_later_one(
         assert await desk.recorder.flush(5)
     first, second = (each.timestamp for each in store.events)
     assert first < second < first + 1e-5
-
-
-async def test_the_recorder_makes_its_numbers_countable() -> None:
-    instruments = Instruments()
-    async with Desk(ScriptedStore()) as desk:
-        desk.recorder.instrument(instruments)
-        desk.recorder.emit(event())
-        assert await desk.recorder.flush(5)
-        numbers = {(each.name, each.label_value): each.value for each in instruments.collect()}
-    assert numbers == {
-        ("papyra_recorder_degraded", ""): 0,
-        ("papyra_records_dropped_total", "audit"): 0,
-        ("papyra_records_dropped_total", "dead_letter"): 0,
-        ("papyra_records_dropped_total", "event"): 0,
-        ("papyra_records_queued", ""): 0,
-        ("papyra_records_queued_bytes", ""): 0,
-        ("papyra_records_written_total", ""): 1,
-    }
 
 
 async def test_a_payload_is_stored_as_it_was_when_it_was_emitted() -> None:

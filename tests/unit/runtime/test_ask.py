@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -214,6 +215,18 @@ async def test_many_deadlines_pass_in_order_and_each_for_itself(system: ActorSys
     hold.release.set()
     await quiet(system)
     assert system.accounting().expired == 3
+
+
+async def test_r4_a_timeout_that_is_no_number_is_refused_and_spoils_no_other_deadline(
+    system: ActorSystem,
+) -> None:
+    hold = Hold()
+    with pytest.raises(ValueError, match="nan"):
+        await system.spawn(Worker).ask(1, timeout=math.nan)
+    assert system.accounting().accepted == 0
+    with pytest.raises(AskTimeout):
+        await system.spawn(Worker).ask(hold, timeout=0.001)
+    hold.release.set()
 
 
 async def test_sync_handlers_are_fine(system: ActorSystem) -> None:

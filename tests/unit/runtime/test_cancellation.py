@@ -13,7 +13,7 @@ import pytest
 
 from papyra import Actor, ActorStopped
 from papyra.events import ActorCrashed, StopReason
-from tests.unit.runtime.actors import RESTART, Hold, Worker, quiet, restarted, stopped
+from tests.unit.runtime.actors import RESTART, Boom, Hold, Worker, quiet, restarted, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -114,13 +114,15 @@ async def test_a_parked_actor_that_is_cancelled_ends_too(system: ActorSystem) ->
 ENDING = """
 import asyncio
 from papyra import Actor, ActorSystem, Strategy, SupervisionPolicy
+from papyra.persistence.backends.memory import InMemoryPersistence
 
 class Ending(Actor):
     async def receive(self, message):
         raise END(message)
 
 async def main():
-    system = ActorSystem()
+    store = InMemoryPersistence()
+    system = ActorSystem(persistence=store)
     await system.start()
     bystander = system.spawn(Actor)
     system.spawn(Ending, policy=SupervisionPolicy(Strategy.RESTART)).tell(3)
@@ -130,6 +132,7 @@ async def main():
         print(bystander.is_alive(), system.accounting().failed, system.accounting().pending)
         print(system.events()[-1].reason, system.events()[-1].error)
         await system.aclose()
+        print(store.events[-1].event_type, store.events[-1].payload["accounting"]["failed"])
 
 try:
     asyncio.run(main())
@@ -149,7 +152,7 @@ def test_the_end_of_the_process_goes_on_through_an_actor(end: str) -> None:
         check=False,
     )
     assert done.returncode == 3, done.stderr
-    assert done.stdout.splitlines() == ["True 1 0", f"killed {end}: 3"]
+    assert done.stdout.splitlines() == ["True 1 0", f"killed {end}: 3", "SystemStopped 1"]
     assert "never retrieved" not in done.stderr
 
 
@@ -167,6 +170,17 @@ async def test_other_base_exceptions_are_failures_like_any_other(system: ActorSy
     with pytest.raises(Exception, match="Odd"):
         await ref.ask("raise")
     assert await ref.ask("alive") == "alive"
+
+
+async def test_r1_an_actor_that_raises_what_ends_generators_is_killed_and_accounted_for(
+    system: ActorSystem,
+) -> None:
+    ref = system.spawn(Worker, policy=RESTART)
+    with pytest.raises(ActorStopped):
+        await ref.ask(Boom(GeneratorExit()), timeout=5)
+    end = await stopped(system, ref)
+    assert (end.reason, end.error) == (StopReason.KILLED, "GeneratorExit")
+    assert system.accounting().failed == 1
 
 
 async def test_the_senders_context_does_not_leak_into_the_actor(system: ActorSystem) -> None:

@@ -130,3 +130,11 @@ def test_the_public_names_are_there_and_no_others() -> None:
     assert published_supervisor.SupervisorDecision is SupervisorDecision
     with pytest.raises(AttributeError, match="no attribute 'monkay'"):
         _ = papyra.monkay
+
+
+def test_p6_a_cut_traceback_begins_with_a_whole_line_so_that_no_secret_loses_its_key() -> None:
+    lines = [f"{'.' * n} password=hunter{n}" for n in range(200)]
+    _, trace = error_texts(ValueError("\n".join(lines)))
+    cut, first, *_ = trace.splitlines()
+    assert cut == "…"
+    assert first in lines

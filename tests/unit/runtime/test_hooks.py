@@ -17,6 +17,7 @@ from papyra import (
     SupervisorDecision,
     SystemHooks,
 )
+from papyra.events import ActorStopped
 from papyra.exceptions import StoreLockedError
 from papyra.hooks import DefaultHooks
 from papyra.messages import DeadLetterReason
@@ -164,3 +165,40 @@ async def test_a_refused_start_is_heard_of() -> None:
     with pytest.raises(PersistenceStartupError):
         await system.start()
     assert [type(each).__name__ for each in hooks.heard] == ["PersistenceScanReport"]
+
+
+async def test_r4_a_hook_that_raises_anything_is_counted_and_the_next_fact_is_told() -> None:
+    class Odd(BaseException):
+        pass
+
+    class Raising:
+        def __init__(self) -> None:
+            self.errors: list[BaseException] = [Odd(), asyncio.CancelledError(), ValueError()]
+
+        async def on_event(self, event: ActorEvent) -> None:
+            del event
+            if self.errors:
+                raise self.errors.pop()
+
+    async with ActorSystem(hooks=Raising(), audit_interval=None) as system:
+        for _ in range(4):
+            system.spawn(Worker)
+    assert system.audit().counters["hooks_failed"] == 3
+
+
+async def test_r1_letters_that_hooks_cause_while_the_system_closes_are_all_on_record(store: Store) -> None:
+    class Telling:
+        def on_event(self, event: ActorEvent) -> None:
+            if event.path == "/live" and isinstance(event, ActorStopped):
+                for number in range(5):
+                    gone.tell(number)
+
+    async with ActorSystem(
+        persistence=store, hooks=Telling(), letters_per_minute=2, audit_interval=None
+    ) as system:
+        gone = system.spawn(Worker)
+        await system.stop(gone)
+        system.spawn(Worker, name="live")
+    suppressed = [event.payload["count"] for event in store.of("DeadLettersSuppressed")]  # type: ignore[index]
+    assert (len(store.dead_letters), suppressed) == (2, [3])
+    assert store.types()[-1] == "SystemStopped"

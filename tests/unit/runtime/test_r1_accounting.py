@@ -131,3 +131,19 @@ async def test_r1_a_letter_of_the_users_own_is_recorded_and_counted_as_a_letter(
     ]
     assert system.dead_letters.total == 2
     assert counts(system) == {}
+
+
+async def test_r1_a_letter_says_how_often_a_handler_had_its_message(
+    system: ActorSystem, store: Store
+) -> None:
+    failing, late, gone, hold = system.spawn(Worker), system.spawn(Worker), system.spawn(Worker), Hold()
+    failing.tell(Boom())
+    with pytest.raises(AskTimeout):
+        await late.ask(hold, timeout=0.001)
+    hold.release.set()
+    await system.stop(gone)
+    gone.tell("too late")
+    await quiet(system)
+    await system.flush()
+    attempts = {letter.reason: letter.attempts for letter in store.dead_letters}
+    assert attempts == {"handler_failed": 1, "late_reply": 1, "target_stopped": 0}

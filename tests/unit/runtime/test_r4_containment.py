@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from papyra import Actor, ActorSystem, message
+from papyra import Actor, ActorRef, ActorSystem, message
 from papyra.events import ActorCrashed
 from papyra.exceptions import AppendError, StoreFailedError, StoreFullError, StoreUnavailableError
 from papyra.persistence.startup import PersistenceStartupConfig
-from tests.unit.runtime.actors import RESTART, STOP, Boom, Hold, Store, Worker, quiet, restarted, stopped
+from tests.unit.runtime.actors import (
+    RESTART,
+    STOP,
+    Boom,
+    Hold,
+    Parent,
+    Store,
+    Worker,
+    quiet,
+    restarted,
+    stopped,
+)
 
 if TYPE_CHECKING:
     from papyra.persistence.models import Record
@@ -236,3 +247,37 @@ async def test_r4_secrets_reach_neither_letters_nor_events() -> None:
     assert "hunter2" not in text
     assert "1234" not in text
     assert store.letters("target_stopped")[0].fidelity == "redacted"
+
+
+@pytest.mark.parametrize("drain", [False, True])
+async def test_r4_a_parent_that_waits_for_the_end_of_its_child_is_not_asked_what_to_do_about_it(
+    system: ActorSystem, *, drain: bool
+) -> None:
+    class Failing(Actor):
+        async def receive(self, message: object) -> None:
+            assert message is hold
+            hold.begun.set()
+            await hold.release.wait()
+            raise ValueError("too late to decide")
+
+    class Stopping(Parent):
+        async def handle(self, message: object) -> object:
+            match message:
+                case "spawn":
+                    return self.context.spawn_child(Failing)
+                case ActorRef():
+                    await system.stop(message, drain=drain)
+                    return self.failures
+                case _:
+                    return None
+
+    parent, hold = system.spawn(Stopping), Hold()
+    child: ActorRef = await parent.ask("spawn")
+    child.tell(hold)
+    child.tell("queued")
+    await hold.begun.wait()
+    asked = asyncio.create_task(parent.ask(child, timeout=5))
+    while child.is_alive():  # noqa: ASYNC110  # nothing says when
+        await asyncio.sleep(0)
+    hold.release.set()
+    assert await asked == []

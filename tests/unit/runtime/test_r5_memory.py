@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
@@ -258,3 +259,27 @@ async def test_r5_tasks_are_strongly_held(system: ActorSystem) -> None:
         await asyncio.sleep(0)
     hold.release.set()
     assert await asking == "released"
+
+
+@pytest.mark.parametrize("timer", ["deadline", "letters"])
+async def test_r5_no_timer_keeps_the_context_of_whoever_caused_it(system: ActorSystem, timer: str) -> None:
+    class Big:
+        pass
+
+    carried: ContextVar[Big] = ContextVar("carried")
+    ref = system.spawn(Worker)
+
+    async def cause() -> weakref.ref[Big]:
+        big = Big()
+        carried.set(big)
+        if timer == "deadline":
+            await ref.ask(1)
+        else:
+            await system.stop(ref)
+            ref.tell("too late")
+        return weakref.ref(big)
+
+    alive = await asyncio.create_task(cause())
+    await asyncio.sleep(0)  # the loop lets go of the task
+    gc.collect()
+    assert alive() is None

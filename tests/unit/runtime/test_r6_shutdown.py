@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from papyra import Actor, ActorSystem
+from papyra import Actor, ActorSystem, PersistenceStartupError
 from papyra.events import ActorStopped, StopReason
+from papyra.exceptions import StoreUnavailableError
 from papyra.messages import DeadLetterReason
 from papyra.testing.clock import ManualClock
 from tests.unit.runtime.actors import RESTART, STOP, Boom, Hold, Lifecycle, Parent, Store, Worker, quiet
@@ -321,3 +322,45 @@ async def test_r6_a_draining_actor_is_killed_too(store: Store) -> None:
     await draining
     assert store.of("ActorStopped")[0].payload["reason"] == "killed"  # type: ignore[index]
     assert system.accounting().pending == 0
+
+
+async def test_r6_a_close_that_comes_while_the_system_starts_closes_it_then(store: Store) -> None:
+    store.gate.clear()
+    system = ActorSystem(persistence=store, audit_interval=None)
+    starting = asyncio.create_task(system.start())
+    while not store.appends:  # noqa: ASYNC110  # nothing says when
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(system.aclose())
+    await asyncio.sleep(0)
+    store.gate.set()
+    await starting
+    await closing
+    assert not system.is_running
+    assert store.types() == ["SystemStarted", "StartupChecked", "SystemStopped"]
+
+
+async def test_r6_a_start_that_hangs_does_not_keep_the_system_from_closing(store: Store) -> None:
+    store.gate.clear()
+    system = ActorSystem(persistence=store, shutdown_timeout=0.01)
+    starting = asyncio.create_task(system.start())
+    while not store.appends:  # noqa: ASYNC110  # nothing says when
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await system.aclose()
+    store.gate.set()
+    with pytest.raises(PersistenceStartupError):
+        await starting
+    assert store.types() == []
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("gone"), OSError("gone"), ValueError("a bug")])
+async def test_r4_a_store_that_does_not_close_well_is_logged(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Store):
+        async def aclose(self) -> None:
+            raise error
+
+    async with ActorSystem(persistence=Failing(), audit_interval=None) as system:
+        system.spawn(Worker)
+    assert "did not close well" in caplog.text

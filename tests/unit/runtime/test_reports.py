@@ -150,6 +150,37 @@ async def test_waiting_for_an_event(system: ActorSystem) -> None:
     assert waiting.cancelled()
 
 
+async def test_waiting_for_an_event_that_comes_in_the_moment_of_cancelling_is_cancelled(
+    system: ActorSystem,
+) -> None:
+    waiting = asyncio.create_task(system.wait_for_event(lambda _: False))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    system.spawn(Worker)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+
+
+async def test_waiting_for_an_event_from_an_index_that_is_still_to_come(system: ActorSystem) -> None:
+    waiting = asyncio.create_task(system.wait_for_event(ActorStarted, start_index=2))
+    paths = []
+    for _ in range(4):
+        await asyncio.sleep(0)
+        paths.append(system.spawn(Worker).path)
+    assert (await waiting).path == paths[2]
+
+
+async def test_r5_a_stored_audit_describes_as_many_actors_as_fit_and_counts_the_rest(store: Store) -> None:
+    async with ActorSystem(persistence=store, audit_interval=None) as system:
+        for _ in range(2_003):
+            system.spawn(Worker)
+        assert len(system.audit().actors) == 2_003
+    details = store.audits[-1].details
+    assert isinstance(details, dict)
+    assert (len(details["actors"]), details["actors_left_out"]) == (2_000, 3)
+
+
 async def test_compaction_returns_its_report_and_is_recorded() -> None:
     store = Store()
     async with ActorSystem(persistence=store) as system:
@@ -188,13 +219,19 @@ async def test_an_error_reaches_the_other_thread(system: ActorSystem) -> None:
         await asyncio.to_thread(fail)
 
 
-@pytest.mark.parametrize("state", ["idle", "parked"])
+@pytest.mark.parametrize("state", ["idle", "parked", "busy", "stopped"])
 async def test_a_tell_straight_from_another_thread_is_refused_before_it_counts(
     system: ActorSystem, state: str
 ) -> None:
     ref = system.spawn(Worker)
+    hold = Hold()
     if state == "parked":
         await ref.ask(1)
+    elif state == "busy":
+        ref.tell(hold)
+        await hold.begun.wait()
+    elif state == "stopped":
+        await system.stop(ref)
     before = system.accounting().accepted
     errors: list[Exception] = []
 
@@ -210,6 +247,7 @@ async def test_a_tell_straight_from_another_thread_is_refused_before_it_counts(
         thread.join()
     assert ["call_threadsafe" in str(error) for error in errors] == [True, True]
     assert system.accounting().accepted == before
+    hold.release.set()
 
 
 async def test_a_closed_system_takes_no_calls() -> None:
