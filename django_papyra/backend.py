@@ -147,6 +147,7 @@ class DjangoPersistence(BasePersistence):
             tuple(sorted(done.corrected | done.emptied)),
             tuple(sorted(done.emptied)),
             quarantined_bytes=done.quarantined_bytes,
+            quarantine="table django_papyra_quarantinedrecord" if done.quarantined_bytes else "",
             losses=done.losses,
             left=tuple(found.unrepairable),
         )

@@ -13,9 +13,9 @@ from django.db import connections, router
 from django.db.utils import DatabaseError
 from django.utils.module_loading import import_string
 
-from django_papyra.conf import SETTING, WriterMode, find_problems, get_settings
+from django_papyra.conf import DJANGO_SCHEME, SETTING, WriterMode, find_problems, get_settings
 from django_papyra.models import Event
-from django_papyra.runtime import DJANGO_SCHEME, backend_class, check_options
+from django_papyra.runtime import backend_class, check_options
 from papyra.exceptions import ConfigurationError
 from papyra.persistence.stores import open_store
 
@@ -82,7 +82,7 @@ def _check_messages(settings: PapyraSettings) -> Iterator[CheckMessage]:
     for name in settings.messages:
         try:
             import_module(name)
-        except ImportError as error:
+        except (ImportError, ValueError, TypeError) as error:  # the last two: no module has such a name
             message = f"{SETTING}['MESSAGES']: {name!r} cannot be imported: {error}."
             yield Error(message, hint="Name modules that define @message classes.", id="papyra.E004")
 

@@ -15,6 +15,7 @@ from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.startup import PersistenceStartupConfig, PersistenceStartupMode
 
 SETTING = "PAPYRA"
+DJANGO_SCHEME = "django"
 
 
 class WriterMode(StrEnum):
@@ -98,7 +99,10 @@ class PapyraSettings:
 
     @property
     def using(self) -> str:
-        """The database alias that holds papyra's tables."""
+        """The database alias that holds papyra's tables; one in the store URL wins."""
+        scheme, _, alias = self.backend.partition(":")
+        if scheme == DJANGO_SCHEME and alias:
+            return alias
         using = self.options.get("using", "default")
         return using if isinstance(using, str) else "default"
 

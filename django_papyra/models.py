@@ -7,7 +7,6 @@ from django.utils.translation import gettext_lazy as _
 
 from django_papyra.querysets import (
     DeadLetterQuerySet,
-    EventQuerySet,
     IncarnationQuerySet,
     RecordQuerySet,
 )
@@ -58,7 +57,7 @@ class Event(RecordRow):
     trace_id = models.CharField(_("trace"), max_length=ID_LENGTH)
     body = models.TextField(_("record"), help_text=BODY_HELP)
 
-    objects = EventQuerySet["Event"].as_manager()
+    objects = RecordQuerySet["Event"].as_manager()
 
     class Meta(RecordRow.Meta):
         verbose_name = _("event")
@@ -217,6 +216,7 @@ class QuarantinedRecord(models.Model):
         default_permissions = ("view",)
         verbose_name = _("quarantined record")
         verbose_name_plural = _("quarantined records")
+        indexes = (models.Index(fields=("sha256", "row_id"), name="papyra_quarantine_content"),)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.incarnation}/{self.seq}: {self.reason}"

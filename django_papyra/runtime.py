@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 
 from django_papyra._settings_reader import suggestion
 from django_papyra.backend import DjangoPersistence
-from django_papyra.conf import SETTING, PapyraSettings, WriterMode, get_settings
+from django_papyra.conf import DJANGO_SCHEME, SETTING, PapyraSettings, WriterMode, get_settings
 from papyra.exceptions import ConfigurationError
 from papyra.persistence.stores import open_store
 from papyra.persistence.threads import run_sync as run_in_new_loop
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-DJANGO_SCHEME = "django"
-
+_PORT = ("name", "capabilities", "append", "scan", "recover", "compact", "stats", "aclose")
 _lock = threading.Lock()
 _opened: tuple[int, PapyraSettings, PersistenceBackend] | None = None
 
@@ -73,7 +72,7 @@ def run_sync(coroutine: Coroutine[object, object, Value]) -> Value:
 
 def make_backend(settings: PapyraSettings) -> PersistenceBackend:
     """Return a new backend as ``settings`` say; raises `ConfigurationError`."""
-    scheme, is_url, alias = settings.backend.partition(":")
+    scheme, is_url, _ = settings.backend.partition(":")
     policy = settings.retention.to_policy()
     check_options(settings)
     if is_url and scheme != DJANGO_SCHEME:
@@ -81,7 +80,7 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
     cls = backend_class(settings)
     options: dict[str, object] = {"retention_policy": policy, **settings.options}
     if is_url:
-        options["using"] = alias or settings.using
+        options["using"] = settings.using
     if issubclass(cls, DjangoPersistence):
         options.setdefault("max_unresolved", settings.retention.max_unresolved)
     return cast("Callable[..., PersistenceBackend]", cls)(**options)
@@ -98,6 +97,9 @@ def backend_class(settings: PapyraSettings) -> type:
         raise ConfigurationError(f"{place}: {settings.backend!r} cannot be imported: {error}") from error
     if not isinstance(cls, type):
         raise ConfigurationError(f"{place}: {settings.backend!r} is not a class")
+    missing = [name for name in _PORT if not hasattr(cls, name)]
+    if missing:
+        raise ConfigurationError(f"{place}: {settings.backend!r} is no backend: it has no {missing[0]!r}")
     return cls
 
 
@@ -111,8 +113,11 @@ def check_options(settings: PapyraSettings) -> None:
             raise ConfigurationError(
                 f"{SETTING}['OPTIONS']: unknown key {name!r} ({suggestion(name, known)})"
             )
+    using = settings.options.get("using", "")
+    if not isinstance(using, str):
+        raise ConfigurationError(f"{SETTING}['OPTIONS']['using']: must be text, not {using!r}")
     writer = settings.options.get("writer", WriterMode.THREAD)
-    if writer not in set(WriterMode):
+    if writer not in tuple(WriterMode):
         hint = suggestion(writer, tuple(WriterMode))
         raise ConfigurationError(f"{SETTING}['OPTIONS']['writer']: unknown word {writer!r} ({hint})")
 

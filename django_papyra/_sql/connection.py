@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from django.db import OperationalError, connections
@@ -13,7 +15,7 @@ from django_papyra._sql.errors import DRIVER_ERRORS, Fault, fault_of, translate
 from papyra.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -116,6 +118,22 @@ def _tune_sqlite(connection: BaseDatabaseWrapper) -> None:
 def _decode_leniently(raw: bytes) -> str:
     """Keep damaged text readable and its bytes recoverable, where the driver would refuse the whole page."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def lenient(alias: str) -> Iterator[None]:
+    """Read damaged text on the caller's connection with its bad bytes replaced, in place of an error."""
+    connection = connections[alias]
+    if connection.vendor != "sqlite":  # the others check their text when it comes in
+        yield
+        return
+    connection.ensure_connection()
+    driver = connection.connection
+    strict, driver.text_factory = driver.text_factory, partial(str, encoding="utf-8", errors="replace")
+    try:
+        yield
+    finally:
+        driver.text_factory = strict
 
 
 def bytes_of(value: object) -> bytes:

@@ -119,8 +119,10 @@ class InlinePlace:
 
     def _append(self, entries: list[Entry]) -> Refused:
         with self._lock:
+            self._writing.forget_undone(self._session)
             return self._writing.write(self._session, [entries])[0]
 
     def _write(self, work: Callable[[], Value]) -> Value:
         with self._lock:
+            self._writing.forget_undone(self._session)
             return self._writing.run(self._session, work)

@@ -61,17 +61,11 @@ def find_lost(alias: str, seen: Sequence[OpenIncarnation], now: float) -> list[L
 def _is_lost(row: Incarnation | None, node: Node | None, last_seen: float, now: float) -> bool:
     if node is not None and is_gone(node):
         return True
-    if node is not None and _can_be_asked(node):
+    if node is not None and this_node().sees(node):
         return False  # however silent, it lives
     if row is not None and row.heartbeat_at is not None:
         return row.heartbeat_at < instant(now - ROW_LIMIT_SECONDS)
     return now - last_seen > HEARTBEAT_LIMIT_SECONDS
-
-
-def _can_be_asked(node: Node) -> bool:
-    here = this_node()
-    theirs = node.host, node.machine, node.boot_id, node.pid_namespace
-    return bool(here.boot_id) and theirs == (here.host, here.machine, here.boot_id, here.pid_namespace)
 
 
 def _last_seen(alias: str, incarnation: str) -> float:

@@ -15,7 +15,7 @@ from papyra.persistence.query import Page
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from django.db.models import Q, QuerySet
+    from django.db.models import Q
 
     from django_papyra.querysets import RecordQuerySet
     from papyra.persistence.models import Record
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MAX_DIGITS = 19
+SORTED = 5_000
 _COLUMNS: Mapping[str, tuple[Mapping[RecordKind, str], int]] = {
     "system_id": (dict.fromkeys(RecordKind, "system_id"), SYSTEM_LENGTH),
     "incarnation": (dict.fromkeys(RecordKind, "incarnation"), INCARNATION_LENGTH),
@@ -39,13 +40,14 @@ def read_page(alias: str, query: RecordQuery, kept: Q) -> Page[Record]:
     conditions = _columns(query)
     if conditions is None:
         return Page((), None)
-    rows = stored(query.kind, alias).filter(kept, **conditions).between(query.since, query.until)
+    rows = stored(query.kind, alias).filter(kept).between(query.since, query.until)
     found: list[Record] = []
     place = _place(query.cursor)
     last = 0
     while True:
         asked = query.limit + 1 - len(found)
-        page = list(_following(rows, place, is_newest_first=query.newest_first)[:asked])
+        following = _following(rows, place, conditions, is_newest_first=query.newest_first)
+        page = list(following.values_list("id", "incarnation", "seq", "body")[:asked])
         for row_id, incarnation, seq, body in page:
             record = _decoded(query.kind, row_id, (incarnation, seq), body)
             if record is None or not query.matches(record):  # a column is cut, and an engine may ignore case
@@ -87,10 +89,21 @@ def _columns(query: RecordQuery) -> Mapping[str, str] | None:
     return conditions
 
 
-def _following(rows: RecordQuerySet[Any], place: int | None, *, is_newest_first: bool) -> QuerySet[Any, Any]:
+def _following(
+    rows: RecordQuerySet[Any], place: int | None, wanted: Mapping[str, str], *, is_newest_first: bool
+) -> RecordQuerySet[Any]:
+    """Return the rows after ``place`` in order: those that few share by an index, else by passing them all.
+
+    No index has a column's rows in store order: one that many rows share would be sorted for each page.
+    """
     if place is not None:
         rows = rows.filter(**{"id__lt" if is_newest_first else "id__gt": place})
-    return rows.order_by("-id" if is_newest_first else "id").values_list("id", "incarnation", "seq", "body")
+    for column, value in wanted.items():
+        few = rows.filter(**{column: value})
+        if not few.order_by()[SORTED : SORTED + 1].exists():
+            rows, wanted = few, {name: wanted[name] for name in wanted if name != column}
+            break
+    return rows.walked_for(wanted).order_by("-id" if is_newest_first else "id")
 
 
 def _decoded(kind: RecordKind, row_id: int, identity: tuple[str, int], body: object) -> Record | None:

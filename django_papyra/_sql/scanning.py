@@ -280,7 +280,13 @@ def _seen(row: Judged) -> Seen:
 
 
 def missing_ranges(alias: str, hole: LossNote) -> Iterator[LossNote]:
-    """Yield what of ``hole`` is in no row: a tail scan does not see what was stored late, long ago."""
+    """Yield what of ``hole`` is missing still: a tail scan does not see what was stored late, long ago.
+
+    Nor does a scan see what a compaction beside it removed since it began.
+    """
+    stream = hole.incarnation, hole.kind
+    floor = presence.kept_from(alias, {hole.incarnation}).get(stream, 0)
+    hole = hole._replace(first=max(hole.first, floor))
     rows = stored(RecordKind(hole.kind), alias).filter(
         incarnation=hole.incarnation, seq__gte=hole.first, seq__lte=hole.last
     )

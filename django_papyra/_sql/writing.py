@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django_papyra._sql.insert import Inserter
 from django_papyra._sql.own import OwnRecords
+from django_papyra.mapping import stored
 from papyra.exceptions import StoreFailedError
+from papyra.persistence.models import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +34,19 @@ class Writing:
     def fail(self, error: BaseException) -> None:
         """Refuse everything from now on: the medium, or our own code, cannot be trusted."""
         self._failure = error
+
+    def forget_undone(self, session: Session) -> None:
+        """Begin a new incarnation where a caller's rollback took records back: their numbers are missing."""
+        if session.run(self._is_undone):
+            self._identity.rewind(self._fresh)
+
+    def _is_undone(self) -> bool:
+        for kind in RecordKind:
+            following = self._identity.next(kind.value)
+            last = stored(kind, self._alias).filter(incarnation=following.incarnation, seq=following.seq - 1)
+            if following.seq > 1 and not last.exists():
+                return True
+        return False
 
     def write(self, session: Session, batches: Sequence[list[Entry]]) -> list[Refused]:
         """Commit the entries of all ``batches`` and return what is refused of each."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from django_papyra.models import Incarnation
+from django_papyra.mapping import clip
+from django_papyra.models import NAME_LENGTH, Incarnation, LetterState
 from papyra.clock import SYSTEM_CLOCK
 from papyra.messages import DeadLetterReason
 from papyra.persistence.models import EventType
@@ -40,18 +41,20 @@ SIGNS = {
 }
 
 
-class _Choice(admin.SimpleListFilter):
+class Choice(admin.SimpleListFilter):
+    """One value for the column that the parameter names."""
+
+    def values(self) -> dict[str, str]:
+        """Return the values that columns have in the rows that this filter keeps."""
+        value = self.value()
+        return {} if value is None else {str(self.parameter_name): clip(value, NAME_LENGTH)}
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         del request
-        value = self.value()
-        return queryset if value is None else self.keep(queryset, value)
-
-    def keep(self, rows: Any, value: str) -> QuerySet[Any]:
-        kept: QuerySet[Any] = rows.filter(**{str(self.parameter_name): value})
-        return kept
+        return queryset.filter(**self.values())
 
 
-class TimeFilter(_Choice):
+class TimeFilter(admin.SimpleListFilter):
     """How far back to look."""
 
     title = _("time")
@@ -61,14 +64,14 @@ class TimeFilter(_Choice):
         del request, model_admin
         return [(word, label) for word, (label, _) in SPANS.items()]
 
-    def keep(self, rows: Any, value: str) -> QuerySet[Any]:
-        if value not in SPANS:
-            return rows  # type: ignore[no-any-return]  # what came in
-        kept: QuerySet[Any] = rows.between(SYSTEM_CLOCK.now() - SPANS[value][1], None)
-        return kept
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        del request
+        rows: Any = queryset
+        value = self.value()
+        return rows.between(SYSTEM_CLOCK.now() - SPANS[value][1], None) if value in SPANS else queryset
 
 
-class EventTypeFilter(_Choice):
+class EventTypeFilter(Choice):
     """The types an operator looks for; `SIGNS` has them."""
 
     title = _("kind")
@@ -79,7 +82,7 @@ class EventTypeFilter(_Choice):
         return [(type_.value, word) for type_, (_, word) in SIGNS.items()]
 
 
-class SystemFilter(_Choice):
+class SystemFilter(Choice):
     """The systems that ever ran, from their incarnations."""
 
     title = _("system")
@@ -87,11 +90,24 @@ class SystemFilter(_Choice):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         del request, model_admin
-        names = Incarnation.objects.of_systems().order_by("system_id").values_list("system_id", flat=True)
-        return [(name, name) for name in names.distinct()[:MAX_SYSTEMS]]
+        systems = Incarnation.objects.of_systems().order_by("system_id").values_list("system_id", flat=True)
+        names = list(systems.distinct()[:MAX_SYSTEMS])
+        asked = self.value()  # one that no choice names narrows the list all the same, and shows that it does
+        return [(name, name) for name in ([*names, asked] if asked and asked not in names else names)]
 
 
-class ReasonFilter(_Choice):
+class StateFilter(Choice):
+    """What became of the letter."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        del request, model_admin
+        return LetterState.choices
+
+
+class ReasonFilter(Choice):
     """Why a message died."""
 
     title = _("reason")

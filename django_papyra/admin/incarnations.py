@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from django_papyra.admin import payload
-from django_papyra.admin.changelist import PAGE_ROWS, ReadOnlyAdmin
-from django_papyra.admin.records import show_time
+from django_papyra.admin.changelist import ReadOnlyAdmin
+from django_papyra.admin.times import show_time
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -19,17 +19,7 @@ if TYPE_CHECKING:
     from django_papyra.models import Incarnation, QuarantinedRecord
 
 
-class _SmallTableAdmin(ReadOnlyAdmin):
-    list_per_page = PAGE_ROWS
-    show_full_result_count = False
-    sortable_by = ()
-    actions = None
-
-    class Media:
-        css: ClassVar = {"all": ("django_papyra/console.css",)}
-
-
-class IncarnationAdmin(_SmallTableAdmin):
+class IncarnationAdmin(ReadOnlyAdmin):
     """Who ran when, where, and how it ended."""
 
     list_display = (
@@ -45,6 +35,7 @@ class IncarnationAdmin(_SmallTableAdmin):
     list_display_links = ("system_id", "incarnation")
     list_filter = ("state",)
     ordering = ("-started_at", "-id")
+    help_text = _("Runs of systems, newest first.")
     fields = (
         "system_id",
         "incarnation",
@@ -77,17 +68,13 @@ class IncarnationAdmin(_SmallTableAdmin):
         return show_time(row.stopped_at)
 
 
-class QuarantinedRecordAdmin(_SmallTableAdmin):
+class QuarantinedRecordAdmin(ReadOnlyAdmin):
     """What could not be read, byte for byte; the content needs the permission to see payloads."""
 
     list_display = ("found", "kind", "incarnation", "seq", "reason", "size")
     ordering = ("-id",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        match = request.resolver_match
-        rows = super().get_queryset(request)
-        is_list = match is not None and (match.url_name or "").endswith("_changelist")
-        return rows.defer("content", "columns") if is_list else rows
+    large_columns = ("content", "columns")
+    help_text = _("What was taken out of the history because it could not be read, newest first.")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         del obj

@@ -23,7 +23,7 @@ def may_see_payload(request: HttpRequest) -> bool:
 
 def isolated(text: str) -> SafeString:
     """Return ``text`` escaped, so that its writing direction cannot reach beyond it."""
-    return format_html("<bdi>{}</bdi>", text)
+    return format_html("<bdi>{}</bdi>", _encodable(text))
 
 
 def hidden() -> str:
@@ -33,10 +33,16 @@ def hidden() -> str:
 
 def block(text: str) -> SafeString:
     """Return ``text`` as it is, line by line, cut at 64 KiB."""
+    text = _encodable(text)
     if len(text) <= MAX_SHOWN:
         return format_html('<pre class="papyra-text"><bdi>{}</bdi></pre>', text)
     note = _("Shown: the first 64 KiB of %(size)s KiB.") % {"size": len(text) // 1024}
     return format_html('<pre class="papyra-text"><bdi>{}</bdi></pre><p>{}</p>', text[:MAX_SHOWN], note)
+
+
+def _encodable(text: str) -> str:
+    """Return ``text`` without the lone surrogates that a damaged body may name, and no page can hold."""
+    return str(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def field_of(body: str, name: str) -> Any:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from django_papyra.admin import payload
 from django_papyra.admin.changelist import RecordAdmin
-from django_papyra.admin.filters import SIGNS, EventTypeFilter, ReasonFilter, SystemFilter, TimeFilter
+from django_papyra.admin.filters import (
+    SIGNS,
+    EventTypeFilter,
+    ReasonFilter,
+    StateFilter,
+    SystemFilter,
+    TimeFilter,
+)
+from django_papyra.admin.times import show_time, zone_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
@@ -26,14 +32,6 @@ if TYPE_CHECKING:
 WHY_SHOWN = 120
 CAUSES = ("message_id", "cause_id", "root_id", "trace_id")
 IDENTITY = ("incarnation", "seq", "crc", "size")
-
-
-def show_time(at: datetime | None) -> SafeString | str:
-    """Return the moment in the current time zone, to the second, with the instant itself for machines."""
-    if at is None:
-        return "-"
-    local = at if timezone.is_naive(at) else timezone.localtime(at)
-    return format_html('<time datetime="{}">{}</time>', at.isoformat(), local.strftime("%Y-%m-%d %H:%M:%S"))
 
 
 def show_why(text: str) -> SafeString:
@@ -63,7 +61,7 @@ class _RecordPages(RecordAdmin):
         is_open = payload.may_see_payload(request)
         shown = (*self.payload_names, "whole_record") if is_open else ("hidden_payload",)
         return (
-            (None, {"fields": ("time", "system_id", *self.facts)}),
+            (None, {"fields": ("time", "system_id", *self.facts), "description": zone_note()}),
             (_("Payload"), {"fields": shown}),
             (_("Identity"), {"fields": IDENTITY}),
         )
@@ -83,21 +81,29 @@ class _RecordPages(RecordAdmin):
 
 
 class _ActorPages(_RecordPages):
-    search_fields = ("actor",)  # shows the box; get_search_results() is what searches
+    search_fields = ("actor",)  # shows the box; search_values() is what searches
+    path_column: ClassVar[str]
+    address_column: ClassVar[str]
     search_help_text = _("An actor, exactly: its path (/desk), its name (desk), or its address (orders:7).")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         del request
-        term = search_term.strip().replace("\x00", "")
-        rows: Any = queryset
-        return (rows.for_actor(actor_term(term)) if term else queryset), False
+        return queryset.filter(**self.search_values(search_term)), False
+
+    def search_values(self, term: str) -> dict[str, str]:
+        term = term.strip().replace("\x00", "")
+        if not term:
+            return {}
+        actor = actor_term(term)
+        return {self.path_column if actor.startswith("/") else self.address_column: actor}
 
 
 class EventAdmin(_ActorPages):
     """Facts about actors' lives."""
 
+    path_column, address_column = "actor_path", "actor_address"
     list_display = ("time", "kind", "actor", "why_shown", "system_id")
     list_filter = (TimeFilter, EventTypeFilter, SystemFilter)
     facts = ("kind", "actor", "actor_address", "actor_type", "why", *CAUSES)
@@ -127,8 +133,9 @@ class EventAdmin(_ActorPages):
 class DeadLetterAdmin(_ActorPages):
     """Messages that were not handled to their end."""
 
+    path_column, address_column = "target_path", "target"
     list_display = ("time", "to", "type", "reason_shown", "why_shown", "state", "count")
-    list_filter = (TimeFilter, ReasonFilter, "state", SystemFilter)
+    list_filter = (TimeFilter, ReasonFilter, StateFilter, SystemFilter)
     facts = (
         "state",
         "to",

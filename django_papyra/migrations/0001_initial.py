@@ -31,6 +31,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'quarantined record',
                 'verbose_name_plural': 'quarantined records',
                 'default_permissions': ('view',),
+                'indexes': [models.Index(fields=['sha256', 'row_id'], name='papyra_quarantine_content')],
             },
         ),
         migrations.CreateModel(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+    from django.test import Client
     from pytest_django import DjangoDbBlocker
 
 
@@ -91,6 +92,18 @@ def faults() -> Iterator[Mapping[str, deque[Exception | None]]]:
     FAULTS.clear()
     yield FAULTS
     FAULTS.clear()
+
+
+@pytest.fixture
+def page(admin_client: Client) -> Callable[[str], str]:
+    """Return what reads a page of the admin as a superuser."""
+
+    def get(url: str) -> str:
+        response = admin_client.get(url)
+        assert response.status_code == 200, (url, response.status_code, response.headers)
+        return response.content.decode()
+
+    return get
 
 
 @pytest.fixture(scope="session")

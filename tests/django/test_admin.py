@@ -6,100 +6,38 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 from django.db import connection
+from django.db.models import CharField, TextField
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
-from django_papyra.admin.changelist import PAGE_ROWS, Place
-from django_papyra.backend import DjangoPersistence
+from django_papyra.admin.changelist import PAGE_ROWS
+from django_papyra.admin.place import Place
+from django_papyra.admin.reach import LOOKED_THROUGH
 from django_papyra.models import Audit, DeadLetter, Event, Incarnation, QuarantinedRecord
-from papyra.persistence import run_sync
-from papyra.persistence.models import PersistedAudit, PersistedDeadLetter, PersistedEvent
+from tests.django.pages import MODELS, audit, detail_url, event, letter, list_url, record, staff, times
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django.db.models import Model
     from django.test import Client
 
-    from papyra.persistence.models import Record
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MODELS: tuple[type[Model], ...] = (Event, DeadLetter, Audit, Incarnation, QuarantinedRecord)
+EMPTY = {
+    Event: "<p>Nothing is on record.</p>",
+    DeadLetter: "<p>No dead letters. Every accepted message was handled, or still waits.</p>",
+    Audit: "<p>Nothing is on record.</p>",
+    Incarnation: "0 incarnations",
+    QuarantinedRecord: "0 quarantined records",
+}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202e"
-
-
-def record(*records: Record) -> None:
-    async def append() -> None:
-        async with DjangoPersistence() as backend:
-            await backend.append(records)
-
-    run_sync(append())
-
-
-def event(number: int = 0, **changes: Any) -> PersistedEvent:
-    fields: dict[str, Any] = {
-        "system_id": "orders",
-        "actor_address": f"orders:{number}",
-        "event_type": "ActorStarted",
-        "payload": {"n": number},
-        "timestamp": 1_795_000_000.0 + number,
-        "actor_path": f"/desk-{number}",
-    }
-    return PersistedEvent(**{**fields, **changes})
-
-
-def letter(number: int = 0, **changes: Any) -> PersistedDeadLetter:
-    fields: dict[str, Any] = {
-        "system_id": "orders",
-        "target": f"orders:{number}",
-        "message_type": "orders.PlaceOrder",
-        "payload": {"type": "orders.PlaceOrder", "version": 1, "data": {"n": number}},
-        "timestamp": 1_795_000_000.0 + number,
-        "target_path": f"/desk-{number}",
-        "reason": "handler_failed",
-        "error": "ValueError: no",
-    }
-    return PersistedDeadLetter(**{**fields, **changes})
-
-
-def list_url(model: type[Model], query: str = "") -> str:
-    return reverse(f"admin:django_papyra_{model._meta.model_name}_changelist") + query  # noqa: SLF001  # Django's own
-
-
-def detail_url(row: Model) -> str:
-    return reverse(f"admin:django_papyra_{row._meta.model_name}_change", args=(row.pk,))  # noqa: SLF001
-
-
-def staff(*codenames: str) -> User:
-    user = User.objects.create_user("operator", password="x", is_staff=True)  # noqa: S106
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    return user
-
-
-def times(body: str) -> list[str]:
-    return re.findall(r'<time datetime="([^"]+)"', body)
-
-
-@pytest.fixture
-def page(admin_client: Client) -> Any:
-    def get(url: str) -> str:
-        response = admin_client.get(url)
-        assert response.status_code == 200, (url, response.status_code, response.headers)
-        return response.content.decode()
-
-    return get
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_an_empty_list_says_so(page: Any, model: type[Model]) -> None:
-    assert (
-        "0 " in page(list_url(model))
-        or "Nothing" in page(list_url(model))
-        or "No dead letters" in page(list_url(model))
-    )
+    assert EMPTY[model] in page(list_url(model))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -117,7 +55,7 @@ def test_d1_staff_without_a_view_permission_see_nothing(client: Client, model: t
 def test_d1_nobody_adds_changes_or_deletes_not_even_a_superuser(
     admin_client: Client, model: type[Model]
 ) -> None:
-    record(event(), letter(), PersistedAudit("orders", 1.0, 1, 1, 0, 0, 1, (), (), 0))
+    record(event(), letter(), audit())
     row = model._default_manager.get()  # noqa: SLF001  # Django's own
     name = model._meta.model_name  # noqa: SLF001
     assert admin_client.get(reverse(f"admin:django_papyra_{name}_add")).status_code == 403
@@ -149,31 +87,25 @@ def test_a_payload_needs_its_own_permission(client: Client, model: type[Model]) 
     assert "needle" in client.get(detail_url(row)).content.decode()
 
 
-def test_hostile_text_is_escaped_wherever_it_shows(page: Any) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_hostile_text_is_escaped_wherever_it_shows(page: Any, model: type[Model]) -> None:
     error = {"error": HOSTILE, "traceback": HOSTILE}
-    record(
-        event(
-            payload=error, event_type=HOSTILE, actor_path=f"/{HOSTILE}", actor_type=HOSTILE, system_id=HOSTILE
-        ),
-        letter(
-            payload=HOSTILE,
-            message_type=HOSTILE,
-            target_path=f"/{HOSTILE}",
-            error=HOSTILE,
-            reason="handler_failed",
-        ),
-    )
-    pages = [
-        list_url(Event),
-        detail_url(Event.objects.get()),
-        list_url(DeadLetter),
-        detail_url(DeadLetter.objects.get()),
+    record(event(payload=error), letter(payload=HOSTILE, error=HOSTILE), audit(details={HOSTILE: HOSTILE}))
+    Incarnation.objects.create(incarnation="I", node={"host": HOSTILE}, kept_from={HOSTILE: 1}, state="lost")
+    QuarantinedRecord.objects.create(found_at=timezone.now(), size=1, content=HOSTILE.encode())
+    texts = [
+        field.name
+        for field in model._meta.concrete_fields  # noqa: SLF001  # Django's own
+        if isinstance(field, CharField | TextField) and field.name != "body"
     ]
-    for url in pages:
+    model._default_manager.update(**{name: HOSTILE[: 64 if name == "boot_id" else None] for name in texts})  # noqa: SLF001
+    for url in (list_url(model), detail_url(model._default_manager.get())):  # noqa: SLF001
         body = page(url)
+        assert "&lt;script&gt;alert" in body
         assert "<script>alert" not in body
         assert "<img src=x" not in body
-        assert "{{7*7}}" in body.replace("&#x27;", "'") or "49" not in body
+        assert "{{7*7}}" in body
+        assert "Times are in Asia/Kolkata." in body
 
 
 def test_a_crash_shows_its_error_and_traceback_line_by_line(page: Any) -> None:
@@ -242,16 +174,15 @@ class TestPaging:
         record(*(event(number, timestamp=1_796_000_000.0) for number in range(1000, 1060)))
         assert self.addresses(page(url)) == before
 
-    def test_d2_no_query_counts_without_a_limit_or_skips_rows(self, page: Any) -> None:
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+    def test_d2_no_query_counts_without_a_limit_or_skips_many_rows(self, page: Any) -> None:
+        with CaptureQueriesContext(connection) as queries:
             page(list_url(Event))
             page(list_url(Event, "?time=7d&event_type=ActorStarted&q=/desk-1"))
         sql = [query["sql"] for query in queries.captured_queries]
         assert sql
         assert not [text for text in sql if "COUNT(" in text and "LIMIT" not in text]
-        assert not [text for text in sql if "OFFSET" in text]
+        skipped = [int(found[1]) for text in sql if (found := re.search(r"OFFSET (\d+)", text))]
+        assert max(skipped) < LOOKED_THROUGH
         assert not [text for text in sql if '"body"' in text]
 
     @pytest.mark.parametrize("kept", [1, 100])
@@ -260,22 +191,6 @@ class TestPaging:
         with CaptureQueriesContext(connection) as queries:
             page(list_url(Event))
         assert len(queries) <= 6, [query["sql"] for query in queries.captured_queries]
-
-    @pytest.mark.parametrize(
-        "place",
-        [
-            "x",
-            "2026-11-25~",
-            "~1",
-            "2026-11-25T00:00:00Z~99999999999999999999",
-            "\x00",
-            "2026-13-45T00:00:00Z~1",
-        ],
-    )
-    def test_a_bad_place_leads_to_the_list_and_not_to_an_error(
-        self, admin_client: Client, place: str
-    ) -> None:
-        assert admin_client.get(list_url(Event), {"before": place}).status_code in {200, 302}
 
     @pytest.mark.parametrize("term", ["/desk-3", "desk-3", "orders:3"])
     def test_an_actor_is_found_by_path_name_or_address(self, page: Any, term: str) -> None:
@@ -288,18 +203,12 @@ class TestPaging:
         response = admin_client.get(list_url(Event), {"q": term})
         assert response.status_code == 200
 
-    @pytest.mark.parametrize(
-        "lookup", ["body__contains", "id__in", "actor_path__regex", "why", "incarnation__gt"]
-    )
-    def test_d2_a_lookup_that_is_no_filter_is_refused(self, admin_client: Client, lookup: str) -> None:
-        assert admin_client.get(list_url(Event), {lookup: "x"}).status_code == 400
-
 
 def test_filters_narrow_letters_by_reason_and_state(page: Any) -> None:
     record(letter(1), letter(2, reason="target_stopped"))
     assert "/desk-2" not in page(list_url(DeadLetter, "?reason=handler_failed"))
     DeadLetter.objects.filter(reason="target_stopped").update(state="discarded")
-    assert "/desk-1" not in page(list_url(DeadLetter, "?state__exact=discarded"))
+    assert "/desk-1" not in page(list_url(DeadLetter, "?state=discarded"))
 
 
 def test_the_system_filter_offers_the_systems_that_ran(page: Any) -> None:
@@ -317,12 +226,3 @@ def test_times_show_in_the_current_zone_with_the_instant_for_machines(page: Any)
     body = page(list_url(Event))
     assert ">2026-11-18 " in body
     assert any(instant.startswith("2026-11-18T") for instant in times(body))
-
-
-def place_examples() -> Sequence[str]:
-    return ("2026-11-25T03:12:07.123456Z~1", "2026-11-25T03:12:07Z~99")
-
-
-@pytest.mark.parametrize("text", place_examples())
-def test_a_place_reads_back_as_it_is_written(text: str) -> None:
-    assert str(Place.parse(text)) == text

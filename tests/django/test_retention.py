@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -17,6 +18,8 @@ from papyra.testing.records import EPOCH, INCARNATION, event, letter, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from papyra.persistence.query import Progress
 
     Sql = Callable[..., list[tuple[object, ...]]]
 
@@ -158,6 +161,23 @@ async def test_a_compaction_of_many_rows_lets_appends_through(backend: DjangoPer
     assert 6_900 <= progress[3] <= 6_905
     assert done[0] < len(progress)
     assert numbers(await backend.list_events(limit=2)) == [7_003, 7_004]
+
+
+async def test_a_scan_beside_a_compaction_calls_nothing_missing(backend: DjangoPersistence) -> None:
+    await backend.append([event(number) for number in range(3_000)])
+    began, removed, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def progress(_: Progress) -> None:
+        loop.call_soon_threadsafe(began.set)
+        removed.wait(10)
+
+    scanning = asyncio.create_task(backend.scan(progress=progress))
+    await began.wait()
+    async with DjangoPersistence() as beside:
+        await beside.compact(RetentionPolicy(max_records=10))
+    removed.set()
+    assert not (await scanning).has_anomalies
+    assert len(await backend.list_events()) == 10
 
 
 async def test_an_estimate_says_so(backend: DjangoPersistence) -> None:

@@ -37,6 +37,13 @@ def test_only_our_models_are_routed(routed: PapyraRouter) -> None:
     assert Event.objects.all().db == "other"
 
 
+def test_a_store_url_says_where_the_tables_are(routed: PapyraRouter) -> None:
+    with override_settings(PAPYRA={"BACKEND": "django:other", "OPTIONS": {"using": "default"}}):
+        assert routed.db_for_write(Event) == "other"
+    with override_settings(PAPYRA={"BACKEND": "django:", "OPTIONS": {"using": "other"}}):
+        assert routed.db_for_write(Event) == "other"
+
+
 def test_settings_that_are_wrong_elsewhere_do_not_break_routing(routed: PapyraRouter) -> None:
     with override_settings(PAPYRA={**ELSEWHERE, "NOPE": 1}):
         assert routed.db_for_read(Event) == "other"

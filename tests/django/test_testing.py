@@ -47,6 +47,14 @@ class TestOrders(PapyraTestCase):
             transaction.set_rollback(True)
         place_order(5)
         assert [row.actor_address for row in Event.objects.order_by("id")] == ["orders:1", "orders:5"]
+        assert not run_sync(get_backend().scan()).has_anomalies
+
+    def test_what_an_earlier_test_took_back_is_no_hole(self) -> None:
+        for number in range(6, 9):
+            with transaction.atomic():
+                place_order(number)
+                transaction.set_rollback(number % 2 == 1)
+            assert not run_sync(get_backend().scan()).has_anomalies
 
 
 class TestCommittedOrders(PapyraTestMixin, TransactionTestCase):
