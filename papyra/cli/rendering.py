@@ -93,7 +93,7 @@ def recovery_outcome(
         verdict="recovered",
         exit_code=ExitCode.OK,
         document=document,
-        lines=_recovered(report, rescan, config),
+        lines=_recovered(report, rescan),
     )
 
 
@@ -180,7 +180,7 @@ def _startup_words(report: StartupReport) -> tuple[Lines, tuple[NextStep, ...]]:
         case StartupVerdict.HEALTHY if scan is not None:
             return [f"Persistence is healthy: {_checked(scan)}, no anomaly."], ()
         case StartupVerdict.RECOVERED if report.recovery is not None and report.rescan is not None:
-            return _recovered(report.recovery, report.rescan, config), ()
+            return _recovered(report.recovery, report.rescan), ()
         case StartupVerdict.UNRECOVERED if report.recovery is not None and report.rescan is not None:
             lines = _unrecovered(report.recovery, report.rescan, config)
             return lines, _after_failure(report.rescan, config.mode)
@@ -208,14 +208,12 @@ _STARTUP_SENTENCES = {
 }
 
 
-def _recovered(
-    report: PersistenceRecoveryReport, rescan: PersistenceScanReport, config: PersistenceRecoveryConfig
-) -> Lines:
+def _recovered(report: PersistenceRecoveryReport, rescan: PersistenceScanReport) -> Lines:
     found = _found(report.scan)
     return [
         f"Recovery successful: {found} before, none now ({_checked(rescan)}).",
         *_findings(report.scan.anomalies),
-        *_what_was_moved(report, config.quarantine_dir),
+        *_what_was_moved(report),
     ]
 
 
@@ -227,7 +225,7 @@ def _unrecovered(
     return [
         f"{what}: {_found(rescan)} left in {_checked(rescan)}.",
         *_findings(rescan.anomalies),
-        *_what_was_moved(report, config.quarantine_dir),
+        *_what_was_moved(report),
     ]
 
 
@@ -237,10 +235,10 @@ def _after_failure(rescan: PersistenceScanReport, mode: PersistenceRecoveryMode)
     return (RECOVER,) if mode is PersistenceRecoveryMode.IGNORE else (QUARANTINE,)
 
 
-def _what_was_moved(report: PersistenceRecoveryReport, folder: str | None) -> Lines:
+def _what_was_moved(report: PersistenceRecoveryReport) -> Lines:
     lines: Lines = []
     if report.quarantined_bytes:
-        where = f"in {folder}" if folder else "in the store's quarantine"
+        where = f"in {report.quarantine}" if report.quarantine else "in the store's quarantine"
         lines.append(f"{sized(report.quarantined_bytes)} that were taken out lie {where}.")
     lines += [f"Repaired: {path}" for path in report.repaired_files]
     lines += [f"In quarantine: {path}" for path in report.quarantined_files]
@@ -262,6 +260,7 @@ def _recovery_document(report: PersistenceRecoveryReport) -> dict[str, object]:
         "repaired_files": list(report.repaired_files),
         "quarantined_files": list(report.quarantined_files),
         "quarantined_bytes": report.quarantined_bytes,
+        "quarantine": report.quarantine,
         "losses": [note.to_payload() for note in report.losses],
         "left": [anomaly_document(anomaly) for anomaly in report.left],
     }

@@ -29,6 +29,7 @@ from papyra.persistence.models import (
     RecordKind,
     ScanDepth,
     StoreStats,
+    as_word,
 )
 from papyra.persistence.query import DEFAULT_LIMIT, Page, ProgressCallback, RecordQuery, check_limit
 from papyra.persistence.retention import UNLIMITED, RetentionPolicy
@@ -269,6 +270,7 @@ class BasePersistence(ABC):
     ) -> PersistenceScanReport:
         """Look for anomalies and change nothing."""
         self._check_open()
+        depth = as_word(ScanDepth, "depth", depth)
         self._metrics.add("scans")
         try:
             report = await self._scan(depth, progress)
@@ -287,6 +289,7 @@ class BasePersistence(ABC):
     ) -> PersistenceRecoveryReport:
         """Act on what a scan finds; what it removes lies in quarantine first."""
         self._check_open()
+        depth = as_word(ScanDepth, "depth", depth)
         self._metrics.add("recoveries")
         try:
             return await self._recover(config or PersistenceRecoveryConfig(), depth, progress)

@@ -21,6 +21,7 @@ from papyra.persistence.fields import (
     MAX_INTEGER,
     TAGGED,
     checked_extra,
+    epoch_seconds,
 )
 from papyra.persistence.models import NOTHING, Record
 from papyra.persistence.quick import quick_body
@@ -235,6 +236,18 @@ def decode_legacy(line: bytes) -> Record | None:
     if not isinstance(kind, str):
         raise RecordDecodeError("a JSON object without a kind")
     return _build(kind, raw, None) if kind in CLASSES else None
+
+
+def decode_legacy_head(line: bytes) -> Head:
+    """Read kind and time of what `decode_legacy` reads; raises `RecordDecodeError` exactly where it does."""
+    raw = _object(line)
+    kind = raw.get("kind")
+    if not isinstance(kind, str):
+        raise RecordDecodeError("a JSON object without a kind")
+    try:
+        return Head(kind=kind, timestamp=epoch_seconds(raw.get("timestamp")))
+    except (TypeError, ValueError):  # read as empty
+        return Head(kind=kind)
 
 
 def _object(line: bytes) -> dict[str, object]:

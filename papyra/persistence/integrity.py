@@ -243,15 +243,11 @@ class HistoryCheck:
     ) -> list[OpenIncarnation]:
         """Return the lives without an end that are lost: the process is gone, or silent for too long.
 
-        With ``here``, the calling node, a process of the same boot that is not gone lives, however silent.
+        With ``here``, the calling node, a process that it sees and that is not gone lives, however silent.
         """
         lost = []
         for incarnation, (node, seen) in self._open.items():
-            if (
-                node is not None
-                and here is not None
-                and (node.host, node.boot_id) == (here.host, here.boot_id)
-            ):
+            if node is not None and here is not None and here.sees(node):
                 is_lost = is_gone(node)
             else:
                 is_lost = now - seen > HEARTBEAT_LIMIT_SECONDS or (node is not None and is_gone(node))

@@ -5,12 +5,25 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypeVar
+
+from papyra.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+Word = TypeVar("Word", bound=StrEnum)
+
 NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+def as_word(words: type[Word], what: str, value: str) -> Word:
+    """Return the member that ``value`` names; raises `ConfigurationError` with those there are."""
+    try:
+        return words(value)
+    except ValueError as error:
+        known = ", ".join(words)
+        raise ConfigurationError(f"{value!r:.100} is not a {what}; it is one of {known}") from error
 
 
 class RecordKind(StrEnum):
@@ -286,18 +299,32 @@ class PersistenceRecoveryMode(StrEnum):
     QUARANTINE = "quarantine"
     REBUILD = "repair"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return cls.REBUILD if value == "rebuild" else None  # the published word
+
 
 @dataclass(frozen=True, slots=True)
 class PersistenceRecoveryConfig:
-    """How to recover; ``quarantine_dir`` overrides ``<store>.quarantine/`` where the store is a file."""
+    """How to recover; ``quarantine_dir`` overrides ``<store>.quarantine/`` where the store is a file.
+
+    The mode is also taken as its word.
+    """
 
     mode: PersistenceRecoveryMode = PersistenceRecoveryMode.IGNORE
     quarantine_dir: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", as_word(PersistenceRecoveryMode, "recovery mode", self.mode))
+
 
 @dataclass(frozen=True, slots=True)
 class PersistenceRecoveryReport:
-    """What a recovery did, after the scan it acted on. ``left`` is what it cannot repair."""
+    """What a recovery did, after the scan it acted on.
+
+    ``left`` is what it cannot repair. ``quarantine`` is the folder or table where removed bytes lie, empty
+    where none were removed.
+    """
 
     backend: str
     scan: PersistenceScanReport
@@ -305,6 +332,7 @@ class PersistenceRecoveryReport:
     quarantined_files: tuple[str, ...] = ()
     _: KW_ONLY
     quarantined_bytes: int = 0
+    quarantine: str = ""
     losses: tuple[LossNote, ...] = ()
     left: tuple[PersistenceAnomaly, ...] = ()
 

@@ -53,11 +53,13 @@ class RetentionPolicy:
             limit = getattr(self, name)
             if limit is not None and (type(limit) is not int or limit < 0):
                 raise ValueError(f"{name} must be 0 or more (None: no limit), not {limit!r:.50}")
-        age = self.max_age_seconds
-        if age is not None and not age >= 0:  # also refuses NaN
-            raise ValueError(f"max_age_seconds must be 0 or more (None: no limit), not {age!r}")
+        age: object = self.max_age_seconds
+        if age is not None and not (isinstance(age, int | float) and age >= 0):  # also refuses NaN
+            raise ValueError(f"max_age_seconds must be 0 or more (None: no limit), not {age!r:.50}")
         for name in ("events", "audits", "dead_letters"):
             nested: RetentionPolicy | None = getattr(self, name)
+            if nested is not None and not isinstance(nested, RetentionPolicy):
+                raise ValueError(f"the policy for {name} must be a RetentionPolicy, not {nested!r:.50}")
             if nested is not None and (nested.events or nested.audits or nested.dead_letters):
                 raise ValueError(f"the policy for {name} cannot hold policies of its own")
 

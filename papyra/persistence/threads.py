@@ -120,7 +120,7 @@ class WriterThread(Generic[Item, Result]):
                 raise BackendClosedError(f"{self._name} was closed")
             if self._thread is None:
                 self._thread = self._started_thread()
-            if self._waiting or self._queued_bytes >= self._max_queue_bytes:
+            if self._queued_bytes >= self._max_queue_bytes:
                 self._waiting[request] = None
             else:
                 self._enqueue(request)

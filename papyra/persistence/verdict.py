@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
 from papyra.exceptions import ConfigurationError
 from papyra.persistence.models import (
@@ -13,9 +12,8 @@ from papyra.persistence.models import (
     PersistenceRecoveryReport,
     PersistenceScanReport,
     ScanDepth,
+    as_word,
 )
-
-_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class PersistenceStartupMode(StrEnum):
@@ -45,23 +43,17 @@ class PersistenceStartupConfig:
     depth: ScanDepth = ScanDepth.TAIL
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mode", _as_word(PersistenceStartupMode, "startup mode", self.mode))
-        object.__setattr__(self, "depth", _as_word(ScanDepth, "depth", self.depth))
-        if self.recovery is not None:
-            mode = _as_word(PersistenceRecoveryMode, "recovery mode", self.recovery.mode)
-            object.__setattr__(self, "recovery", replace(self.recovery, mode=mode))
-        if self.timeout_seconds is not None and not self.timeout_seconds > 0:  # also refuses NaN
+        object.__setattr__(self, "mode", as_word(PersistenceStartupMode, "startup mode", self.mode))
+        object.__setattr__(self, "depth", as_word(ScanDepth, "depth", self.depth))
+        if self.recovery is not None and not isinstance(self.recovery, PersistenceRecoveryConfig):
+            raise ConfigurationError(
+                f"recovery must be a PersistenceRecoveryConfig, not {self.recovery!r:.100}"
+            )
+        timeout: object = self.timeout_seconds
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):  # also NaN
             raise ConfigurationError(
                 f"timeout_seconds must be above 0 (None: 30), not {self.timeout_seconds!r}"
             )
-
-
-def _as_word(words: type[_Word], what: str, value: str) -> _Word:
-    try:
-        return words(value)
-    except ValueError as error:
-        known = ", ".join(words)
-        raise ConfigurationError(f"{value!r} is not a {what}; it is one of {known}") from error
 
 
 DEFAULT_STARTUP = PersistenceStartupConfig(

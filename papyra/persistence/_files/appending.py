@@ -48,9 +48,7 @@ class AppendFile:
             raise
 
     def _look_at_ends(self) -> None:
-        first, newline, _ = read_all(self._fs, self._fd, _HEADER_BYTES, 0).partition(b"\n")
-        if newline:
-            refuse_newer(self._place, first)
+        refuse_newer(self._place, self._fd)
         # A torn last line stays as it is, for a scan to find, and the next line begins a new one.
         self._needs_newline = read_all(self._fs, self._fd, 1, self.end - 1) != b"\n"
 
@@ -97,8 +95,9 @@ def new_header(place: Place) -> bytes:
     return codec.encode_header(store=mint_incarnation(place.clock.now()), family=FAMILY, segment=1)
 
 
-def refuse_newer(place: Place, first_line: bytes) -> None:
-    """Raise `NewerFormatError` where the file's first line is the header of a newer version."""
+def refuse_newer(place: Place, fd: int) -> None:
+    """Raise `NewerFormatError` where the first line of the open file is the header of a newer version."""
+    first_line = read_all(place.fs, fd, _HEADER_BYTES, 0).partition(b"\n")[0]
     if not codec.is_framed(first_line) or not codec.has_sound_checksum(first_line):
         return
     try:

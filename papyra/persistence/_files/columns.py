@@ -103,8 +103,5 @@ def is_intact(text: bytes, checksum: int) -> bool:
 
 def kind_and_time(piece: Piece) -> tuple[RecordKind, float] | None:
     """Return these of a sound record, ``None`` for a kind that only a newer version knows."""
-    if piece.head is not None:
-        kind = _KINDS.get(piece.head.kind)
-        return None if kind is None else (kind, piece.head.timestamp)
-    record = codec.decode_legacy(piece.text)
-    return None if record is None else (record.kind, record.timestamp)
+    kind = None if piece.head is None else _KINDS.get(piece.head.kind)
+    return None if piece.head is None or kind is None else (kind, piece.head.timestamp)

@@ -13,10 +13,8 @@ from papyra.persistence._files.check import CAUSE_DAMAGED
 from papyra.persistence._files.columns import Columns, kind_and_time
 from papyra.persistence._files.edits import RETENTION
 from papyra.persistence._files.fs import opened
-from papyra.persistence._files.notes import Notes
 from papyra.persistence._files.quarantine import set_leftover_aside
-from papyra.persistence._files.recovery import complete_edits, refuse_unrepairable
-from papyra.persistence._files.rewrite import rewrite
+from papyra.persistence._files.recovery import Notes, complete_edits, refuse_unrepairable
 from papyra.persistence._files.scan import scan_file
 from papyra.persistence.integrity import loss_note_of
 from papyra.persistence.models import CompactionReport, LossNote, RecordKind, ScanDepth
@@ -92,7 +90,7 @@ class CompactionPlan:
         note = None if head is None else loss_note_of(head)
         if note is not None:
             kind.notes[len(kind.columns)] = note
-        stream = ("", "") if head is None else (head.incarnation, head.kind)
+        stream = ("", "") if head is None or not head.seq else (head.incarnation, head.kind)
         kind.columns.add(piece, timestamp)
         kind.endings.append(piece.ending)
         kind.seqs.append(0 if head is None else head.seq)
@@ -175,6 +173,6 @@ def compact_file(
         quarantine.keep(fd, plan.edits.removals(), like=like, run=run)
         lines = encode([*Notes(plan.scan, fd).losses(plan.losses())])
     added = b"".join(line.data for line in lines)
-    rewrite(place, chain(plan.edits.output(plan.size), (added,)), progress)
+    writer.replace(chain(plan.edits.output(plan.size), (added,)), progress)
     writer.adopt(lines)
     return plan.report(dry_run=False, notes=len(lines), note_bytes=len(added))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from papyra.persistence.integrity import HistoryCheck
 
 _BLOCK_BYTES = 64 * 1024
+_SEAM_BYTES = 128
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +45,7 @@ class FileIndex:
         self._is_newer = False
         self.size = 0
         self._modified = 0.0
+        self._seam = b""  # the bytes before the place where reading goes on
 
     @property
     def history(self) -> HistoryCheck:
@@ -72,6 +74,7 @@ class FileIndex:
                 self.kinds = {kind: Columns() for kind in RecordKind}
                 _log.warning("%s is written in a newer format; upgrade papyra to read it", place.path)
         self.size, self._modified = found.size, found.modified
+        self._seam = self._read_seam()
 
     def _is_as_before(self, found: FileInfo) -> bool:
         return (found.size, found.modified) == (self.size, self._modified)
@@ -81,6 +84,14 @@ class FileIndex:
             return False
         if self._is_as_before(found):
             return True
+        # A repair may have cut what was read last, no record maybe, and records may stand there since.
+        return self._read_seam() == self._seam and self._still_holds_newest()
+
+    def _read_seam(self) -> bytes:
+        length = min(_SEAM_BYTES, self._reader.position)
+        return self._source(length, self._reader.position - length)
+
+    def _still_holds_newest(self) -> bool:
         self._block = (0, b"")
         return all(
             self.line(kind, len(columns) - 1) is not None for kind, columns in self.kinds.items() if columns

@@ -52,7 +52,7 @@ class Piece(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        return self.head is not None or self.sort is Sort.LEGACY
+        return self.head is not None
 
 
 class LineReader:
@@ -127,22 +127,21 @@ class LineReader:
         if not text.strip(b" \t\r"):
             if text or newline:
                 yield Piece(Sort.BLANK, offset, text, ending)
-        elif self._is_legacy(text):
-            yield Piece(Sort.LEGACY, offset, text, ending)
+        elif (head := self._legacy_head(text)) is not None:
+            yield Piece(Sort.LEGACY, offset, text, ending, head)
         else:
             yield from self._salvage(text, offset, ending)
 
-    def _is_legacy(self, text: bytes) -> bool:
+    def _legacy_head(self, text: bytes) -> codec.Head | None:
         if self.is_framed:
-            return False
+            return None
         if has_frame_end(text):  # a damaged frame, however readable, is never taken for a legacy line
             self.is_framed = True
-            return False
+            return None
         try:
-            codec.decode_legacy(text)
+            return codec.decode_legacy_head(text)
         except RecordDecodeError:
-            return False
-        return True
+            return None
 
     def _salvage(self, text: bytes, offset: int, ending: int) -> Iterator[Piece]:
         done = 0

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from shlex import quote
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _TRIES = 5
 _PAUSE_SECONDS = 0.02
-_NOTE_BYTES = 4096
+_NOTE_BYTES = 8192
 
 _held: WeakSet[StoreLock] = WeakSet()
 _fork_guard = threading.Event()
@@ -112,9 +113,10 @@ class StoreLock:
 
     def _refusal(self, note: dict[str, object]) -> str:
         holder = f"process {note.get('pid', '?')} on {note.get('host', '?')} ({note.get('command', '?')})"
+        option = f"--path {quote(str(self._store))}"
         return (
             f"{self._store} is being written by {holder}; stop it first, or use what works meanwhile: "
-            f"papyra persistence scan --path {self._store}, papyra persistence inspect --path {self._store}"
+            f"papyra persistence scan {option}, papyra persistence inspect {option}"
         )
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
-from papyra.exceptions import ForeignStoreError, StoreUnavailableError
+from papyra.exceptions import ForeignStoreError, RecordDecodeError, StoreUnavailableError
+from papyra.persistence import codec
 from papyra.persistence._files.appending import new_header, newer_format
+from papyra.persistence._files.check import MAX_REPORTED
 from papyra.persistence._files.edits import Span
-from papyra.persistence._files.fs import Access, opened, write_all
-from papyra.persistence._files.notes import Notes
+from papyra.persistence._files.fs import Access, opened, read_all, write_all
 from papyra.persistence._files.quarantine import set_leftover_aside
-from papyra.persistence._files.rewrite import rewrite
 from papyra.persistence._files.scan import scan_file
-from papyra.persistence.models import PersistenceRecoveryMode, PersistenceRecoveryReport
+from papyra.persistence.models import (
+    EventType,
+    PersistedEvent,
+    PersistenceRecoveryMode,
+    PersistenceRecoveryReport,
+    ScanDepth,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from papyra.persistence._files.edits import Edits
     from papyra.persistence._files.lines import Piece
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.scan import FileScan
     from papyra.persistence._files.writer import FileWriter, Line
     from papyra.persistence.integrity import Stream
-    from papyra.persistence.models import LossNote, PersistedEvent, ScanDepth
+    from papyra.persistence.models import LossNote, PersistenceScanReport
     from papyra.persistence.query import ProgressCallback
 
     Encode = Callable[[Sequence[PersistedEvent]], Sequence[Line]]
@@ -52,15 +60,29 @@ class Recovery:
         self._quarantine = quarantine
         self._encode = encode
         self._mode = mode
-        self._run = mint_incarnation(self._place.clock.now())
+        self._run = ""
         self._progress: ProgressCallback | None = None
         self._set_aside: list[str] = []
         self._quarantined_bytes = 0
 
     def run(self, depth: ScanDepth, progress: ProgressCallback | None) -> PersistenceRecoveryReport:
-        """Do it, and say what was done."""
+        """Do it, and say what was done.
+
+        What a repair of the tail removes or moves may be the mark it began at, or lines that were counted:
+        where the next scan of the tail reaches further back and meets damage there, everything is repaired.
+        """
         self._progress = progress
-        scan = scan_file(self._place, depth, progress, is_live=lambda: False)
+        report = self._repaired(depth)
+        if depth is ScanDepth.FULL or not report.scan.has_anomalies or not self._scan(depth).has_anomalies:
+            return report
+        return _joined(report, self._repaired(ScanDepth.FULL))
+
+    def _scan(self, depth: ScanDepth) -> PersistenceScanReport:
+        return scan_file(self._place, depth, self._progress, is_live=lambda: False).report()
+
+    def _repaired(self, depth: ScanDepth) -> PersistenceRecoveryReport:
+        self._run = mint_incarnation(self._place.clock.now())  # offsets in quarantine are of one file
+        scan = scan_file(self._place, depth, self._progress, is_live=lambda: False)
         refuse_unrepairable(scan)
         report = scan.report()
         if not report.has_anomalies:
@@ -81,6 +103,7 @@ class Recovery:
             (str(self._place.path),) if edits else (),
             tuple(self._set_aside),
             quarantined_bytes=self._quarantined_bytes,
+            quarantine=str(self._quarantine.folder) if self._quarantined_bytes or self._set_aside else "",
             losses=tuple(losses),
         )
 
@@ -106,7 +129,7 @@ class Recovery:
             if change is not None:
                 self._change_tail(fd, change[0], change[1] + added)
         if change is None:
-            rewrite(place, chain(edits.output(scan.end), (added,)), self._progress)
+            self._writer.replace(chain(edits.output(scan.end), (added,)), self._progress)
         return lines
 
     def _summary(self, scan: FileScan, losses: list[LossNote]) -> dict[str, object]:
@@ -150,6 +173,19 @@ class Recovery:
                     edits.put(at, source)
 
 
+def _joined(tail: PersistenceRecoveryReport, full: PersistenceRecoveryReport) -> PersistenceRecoveryReport:
+    """Return what both did, the second after the first; bytes and files are counted through already."""
+    counts = Counter(tail.scan.counts)
+    counts.update(full.scan.counts)
+    anomalies = (*tail.scan.anomalies, *full.scan.anomalies)[:MAX_REPORTED]
+    return replace(
+        full,
+        scan=replace(full.scan, anomalies=anomalies, counts=dict(counts)),
+        repaired_files=full.repaired_files or tail.repaired_files,
+        losses=(*tail.losses, *full.losses),
+    )
+
+
 def refuse_unrepairable(scan: FileScan) -> None:
     """Raise for a store that nobody may change: of a newer format, or with lines of another store in it."""
     if scan.check.newer:
@@ -168,3 +204,41 @@ def complete_edits(scan: FileScan) -> Edits:
     if check.header is None and (check.has_lost_header or is_empty):
         edits.insert(0, new_header(scan.place))
     return edits
+
+
+class Notes:
+    """Makes the events that a store writes about itself, of what ``scan`` found.
+
+    ``fd`` is the file it read, for the systems' names.
+    """
+
+    def __init__(self, scan: FileScan, fd: int | None = None) -> None:
+        self._scan = scan
+        self._fd = fd
+
+    def losses(self, losses: Iterable[LossNote]) -> Iterator[PersistedEvent]:
+        for loss in losses:
+            yield self._event(self._system_of(loss.incarnation), EventType.RECORDS_LOST, loss.to_payload())
+
+    def lost_incarnations(self) -> Iterator[PersistedEvent]:
+        for life in self._scan.lost:
+            payload = {"closes": life.incarnation, "last_seen": life.last_seen}
+            yield self._event(self._system_of(life.incarnation), EventType.INCARNATION_LOST, payload)
+
+    def recovery(self, summary: Mapping[str, object]) -> PersistedEvent:
+        newest = next(reversed(self._scan.check.samples), "")
+        return self._event(self._system_of(newest), EventType.RECOVERY_RUN, summary)
+
+    def _event(self, system_id: str, type_: EventType, payload: object) -> PersistedEvent:
+        return PersistedEvent(system_id, "", type_.value, payload, self._scan.place.clock.now())
+
+    def _system_of(self, incarnation: str) -> str:
+        span = self._scan.check.samples.get(incarnation)
+        if span is None or self._fd is None:
+            return ""
+        line = read_all(self._scan.place.fs, self._fd, span.length, span.offset)
+        try:
+            record = codec.decode_record(line) if incarnation else codec.decode_legacy(line)
+        except RecordDecodeError:
+            return ""
+        return record.system_id if record is not None else ""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def rewrite(place: Place, parts: Iterable[Span | bytes], progress: ProgressCallback | None = None) -> None:
-    """Replace the file by ``parts``, spans of it copied raw; durable, with mode and owner kept, on return.
+    """Replace the file by ``parts``, spans of it copied raw, with mode and owner kept.
 
-    An error before the replacement leaves the old file as it was, and nothing beside it.
+    An error leaves the old file as it was, and nothing beside it. On return the new content is durable; the
+    caller makes its name so, by syncing the folder.
     """
     fs = place.fs
     with opened(fs, place.path) as old:
@@ -43,12 +44,12 @@ def rewrite(place: Place, parts: Iterable[Span | bytes], progress: ProgressCallb
             with suppress(OSError):
                 fs.remove(place.unfinished)
             raise
-    fs.sync_folder(place.path.parent)
 
 
 def renew(place: Place) -> None:
     """Write the file anew, as it reads now: after a failed sync only that proves what the medium holds."""
     rewrite(place, (Span(0, place.fs.stat(place.path).size),))
+    place.fs.sync_folder(place.path.parent)
 
 
 def _chunks(fs: FileSystem, old: int, parts: Iterable[Span | bytes]) -> Iterator[bytes]:

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.exceptions import PersistenceError, RecordConflictError, StoreFailedError
 from papyra.persistence import codec
-from papyra.persistence._files.appending import AppendFile, read_history
-from papyra.persistence._files.fs import store_error
+from papyra.persistence._files.appending import AppendFile, read_history, refuse_newer
+from papyra.persistence._files.fs import opened, store_error
 from papyra.persistence._files.known import KnownIdentities, Standing
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.quarantine import set_leftover_aside
-from papyra.persistence._files.rewrite import renew
+from papyra.persistence._files.rewrite import renew, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from papyra.persistence._files.edits import Span
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import Place
     from papyra.persistence.models import RecordId
+    from papyra.persistence.query import ProgressCallback
 
 _log = logging.getLogger(__name__)
 
@@ -85,13 +87,16 @@ class FileWriter:
         self._pid = os.getpid()
 
     def hold(self) -> Place:
-        """Take the store's lock, until `close`; nothing else is touched."""
+        """Take the store's lock, until `close`; nothing else is touched, and nothing beside a newer store."""
         if self._failure:
             raise StoreFailedError(self._failure)
         if self._place is not None:
             return self._place
         place = self._find()
         found = place.info()
+        if found is not None:
+            with opened(place.fs, place.path) as fd:
+                refuse_newer(place, fd)
         lock = StoreLock(place.fs, place.path)
         doubtful_from = lock.acquire()
         try:
@@ -203,6 +208,17 @@ class FileWriter:
                     self._sync(file)
                 self._file = None
                 file.close()
+
+    def replace(self, parts: Iterable[Span | bytes], progress: ProgressCallback | None) -> None:
+        """Put ``parts`` in the file's place; a name that may not last ends the writer, as a failed sync."""
+        with self._guard:
+            self.drop()
+            place = self.hold()
+            rewrite(place, parts, progress)
+            try:
+                place.fs.sync_folder(place.path.parent)
+            except OSError as error:
+                raise self._fail(error, doubtful_from=0) from error
 
     def fail(self, error: BaseException) -> StoreFailedError:
         """End the writer, for an error after which the file is in doubt; returns what to raise."""

@@ -69,7 +69,7 @@ def test_what_a_repair_removes_is_named_and_lies_where_it_was_told(folder: Path)
     take(TORN, folder)
     done = papyra("persistence", "recover", "--quarantine-dir", "aside", cwd=folder)
     assert done.returncode == 0
-    assert "lie in aside" in done.stdout
+    assert f"lie in {folder / 'aside'}." in done.stdout
     assert any((folder / "aside").rglob("*"))
     assert not (folder / "papyra.ndjson.quarantine").exists()
 

@@ -45,6 +45,7 @@ REPAIRED = PersistenceRecoveryReport(
     ("log.ndjson",),
     ("log.ndjson.quarantine/0001",),
     quarantined_bytes=254,
+    quarantine="log.ndjson.quarantine",
     losses=(
         LossNote("01HX", "event", 3, 3, "bad_checksum"),
         LossNote("01HX", "dead_letter", 5, 9, "garbage"),
@@ -155,11 +156,12 @@ async def test_recover_repairs_and_proves_it_by_a_second_scan() -> None:
     shown = text_of(outcome)
     assert outcome.exit_code is ExitCode.OK
     assert shown.startswith("RECOVERED  log.ndjson\nRecovery successful: 2 anomalies")
-    assert "254 bytes that were taken out lie in q." in shown
+    assert "254 bytes that were taken out lie in log.ndjson.quarantine." in shown
     assert "In quarantine: log.ndjson.quarantine/0001" in shown
     assert "Lost: 1 event of 01HX, seq 3 (bad_checksum)" in shown
     assert "Lost: 5 dead letters of 01HX, seq 5 to 9 (garbage)" in shown
     assert document_of(outcome)["recovery"]["losses"][0]["first"] == 3
+    assert document_of(outcome)["recovery"]["quarantine"] == "log.ndjson.quarantine"
 
 
 async def test_nothing_to_recover_is_healthy() -> None:

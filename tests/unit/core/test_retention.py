@@ -84,6 +84,15 @@ def test_age_takes_a_prefix_and_none_that_is_young_by_its_own_time(
     assert first_kept(times(*ages), RetentionPolicy(max_age_seconds=10), now=NOW) == first
 
 
+def test_a_run_that_just_fits_is_kept_whole() -> None:
+    stored = [Stored(NOW, 7), Stored(NOW, 10), Stored(NOW, 20)]
+    limits = [
+        first_kept(stored, RetentionPolicy(max_total_bytes=size), now=NOW)
+        for size in (37, 36, 30, 29, 20, 19)
+    ]
+    assert limits == [0, 1, 1, 2, 2, 3]
+
+
 def test_no_limit_looks_at_nothing() -> None:
     class Unread(list[Stored]):
         def __getitem__(self, index: Any) -> Any:
@@ -109,6 +118,15 @@ def test_a_limit_that_is_no_number_of_things_is_refused(name: str, value: Any) -
     limits: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=name):
         RetentionPolicy(**limits)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_age_seconds": "3"}, {"events": {"max_records": 3}}, {"audits": 3}, {"dead_letters": "keep"}],
+)
+def test_a_limit_of_another_type_is_refused_by_its_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        RetentionPolicy(**wrong)
 
 
 def test_a_policy_of_its_own_replaces_all_limits_of_its_kind() -> None:

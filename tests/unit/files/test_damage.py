@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from papyra.exceptions import ForeignStoreError
+from papyra.exceptions import ConfigurationError, ForeignStoreError
 from papyra.persistence import codec
-from papyra.persistence.models import RecordKind, Severity
+from papyra.persistence.models import PersistenceRecoveryConfig, RecordKind, ScanDepth, Severity
 from tests.unit.files.stores import (
     HEADER,
+    QUARANTINE,
     REPAIR,
     entries_of,
     everything,
@@ -22,9 +23,6 @@ from tests.unit.files.stores import (
     recovered,
     without,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINES = [line(1), line(2), line(1, kind=RecordKind.DEAD_LETTER), line(3)]
 ORIGINAL = HEADER + b"".join(LINES)
@@ -210,3 +208,38 @@ async def test_a_report_holds_a_thousand_findings_and_counts_all(path: Path) -> 
         report = await store.scan()
     assert len(report.anomalies) == 1000
     assert sum(report.counts.values()) == 1500
+
+
+@pytest.mark.parametrize("config", [REPAIR, QUARANTINE])
+async def test_i4_a_report_says_where_removed_bytes_lie(
+    path: Path, config: PersistenceRecoveryConfig
+) -> None:
+    path.write_bytes(HEADER + line(1) + b"rubbish\n" + line(2))
+    report = await recovered(path, config)
+    assert report.quarantine == str(quarantine_of(path))
+    assert [entry["content"] for entry in entries_of(Path(report.quarantine))] == [b"rubbish\n"]
+    elsewhere = path.parent / "elsewhere"
+    path.write_bytes(HEADER + line(1) + b"rubbish\n" + line(2))
+    report = await recovered(path, PersistenceRecoveryConfig(config.mode, str(elsewhere)))
+    assert report.quarantine == str(elsewhere)
+    assert len(entries_of(elsewhere)) == 1
+
+
+async def test_a_report_of_what_removed_nothing_names_no_quarantine(path: Path) -> None:
+    path.write_bytes(HEADER + line(1)[:-1])
+    report = await recovered(path)
+    assert (report.repaired_files, report.quarantine) == ((str(path),), "")
+    assert (await recovered(path)).quarantine == ""
+
+
+@pytest.mark.parametrize("mode", ["ignore", "repair", "quarantine", "rebuild"])
+async def test_i4_a_mode_given_as_its_word_does_that_and_no_more(path: Path, mode: str) -> None:
+    path.write_bytes(HEADER + line(1) + b"rubbish\n" + line(2))
+    before = path.read_bytes()
+    async with opened(path) as store:
+        config = PersistenceRecoveryConfig(mode)  # type: ignore[arg-type]  # what untyped callers do
+        await store.recover(config, depth="full")  # type: ignore[arg-type]
+        assert (path.read_bytes() == before) is (mode == "ignore")
+        assert (await store.scan("tail")).depth is ScanDepth.TAIL  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="one of tail, full"):
+            await store.scan("deep")  # type: ignore[arg-type]

@@ -192,6 +192,40 @@ async def test_after_a_failed_sync_the_next_writer_writes_the_file_anew(path: Pa
     assert await named(path) == []
 
 
+@pytest.mark.parametrize("work", ["recover", "compact"])
+async def test_i1_a_rewrite_whose_name_may_not_last_ends_the_writer(
+    path: Path, fs: FaultyFs, work: str
+) -> None:
+    path.write_bytes(DAMAGED)
+    quarantine_of(path).mkdir()
+    async with opened(path, fs=fs) as store:
+        fs.fail("sync_folder", errno.EIO, after=1, times=1)  # the first is the quarantine's
+        task = store.recover(REPAIR) if work == "recover" else store.compact(RetentionPolicy(max_records=2))
+        with pytest.raises(StoreFailedError, match="check the disk"):
+            await task
+        with pytest.raises(StoreFailedError):
+            await store.append([known(9)])
+        rewritten = path.stat().st_ino
+        async with opened(path) as other:
+            await other.append([known(9)])
+        assert path.stat().st_ino != rewritten
+    assert (await numbers(path))[-2:] == [4, 9]
+
+
+async def test_a_doubt_is_passed_on_whatever_the_process_is_called(
+    path: Path, fs: FaultyFs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["\U0001f600" * 1000])
+    async with opened(path, fs=fs) as store:
+        fs.fail("sync", errno.EIO, after=1, times=1)
+        with pytest.raises(StoreFailedError):
+            await store.append([known(1)])
+        doubted = path.stat().st_ino
+        async with opened(path) as other:
+            await other.append([known(1)])
+        assert path.stat().st_ino != doubted
+
+
 async def test_a_broken_write_that_cannot_be_taken_back_ends_the_writer(path: Path, fs: FaultyFs) -> None:
     async with opened(path, fs=fs) as store:
         await store.append([known(1)])

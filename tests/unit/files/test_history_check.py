@@ -172,6 +172,21 @@ def test_a_living_process_of_this_host_is_not_lost_however_silent() -> None:
     assert len(check.open_incarnations(10_000.0, lambda _: False)) == 1
 
 
+@pytest.mark.parametrize(
+    "here",
+    [
+        Node(host="here", pid=8, boot_id="boot", started=2, machine="another"),
+        Node(host="here", pid=8, boot_id="boot", started=2, pid_namespace="another"),
+        Node(host="here", pid=8, boot_id="another", started=2),
+        Node(host="another", pid=8, boot_id="boot", started=2),
+    ],
+)
+def test_a_silent_process_that_cannot_be_asked_is_lost(here: Node) -> None:
+    check = HistoryCheck()
+    check.add(started("quiet", 0.0), checksum="00000000")
+    assert len(check.open_incarnations(10_000.0, lambda _: False, here=here)) == 1
+
+
 def test_a_life_that_another_closed_is_not_open_whatever_comes_first() -> None:
     closed = head(9, life="w", type_="IncarnationLost", payload={"closes": "quiet", "last_seen": 0.0})
     for records in ([started("quiet", 0.0), closed], [closed, started("quiet", 0.0)]):

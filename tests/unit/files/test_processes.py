@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -127,6 +128,17 @@ async def test_a_second_process_reads_and_scans_and_may_not_write(path: Path, wr
                 await task(argument)  # type: ignore[arg-type]
         writer.kill()
         await store.append([fresh(1)])
+
+
+async def test_the_commands_that_a_refusal_names_can_be_typed_as_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "a b's" / "$log.ndjson"
+    path.parent.mkdir()
+    async with opened(path) as live, opened(path) as store:
+        await live.append([fresh(1)])
+        with pytest.raises(StoreLockedError) as refusal:
+            await store.append([fresh(2)])
+    commands = [shlex.split(part.partition(",")[0]) for part in str(refusal.value).split("papyra ")[1:]]
+    assert [command[-2:] for command in commands] == [["--path", str(path)]] * 2
 
 
 async def test_a_half_written_line_of_a_live_writer_is_waited_for_and_not_called_torn(path: Path) -> None:

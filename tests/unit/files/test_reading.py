@@ -19,7 +19,9 @@ from papyra.testing.clock import ManualClock
 from tests.unit.files.stores import (
     HEADER,
     REPAIR,
+    everything,
     fresh,
+    known,
     line,
     named,
     note,
@@ -267,3 +269,44 @@ async def test_a_tail_scan_of_a_long_history_without_a_mark_is_bounded(path: Pat
         tail = await store.scan(depth=ScanDepth.TAIL)
     assert not tail.has_anomalies
     assert tail.checked_records < 10_001
+
+
+@pytest.mark.parametrize("junk", [b"rubbish ", b"\n", b"\0"])
+@pytest.mark.parametrize("length", [8, 300, 600, 900, 3000])
+async def test_i1_a_reader_that_saw_the_damage_misses_nothing_written_after_its_repair(
+    path: Path, junk: bytes, length: int
+) -> None:
+    path.write_bytes(HEADER + line(1) + line(2) + junk * (length // len(junk)) + b"\n")
+    async with opened(path) as reader:
+        assert len(await reader.list_events()) == 2
+        async with opened(path) as other:
+            await other.recover(REPAIR)
+            await other.append([known(3), known(4), known(5)])
+            assert await reader.list_events() == await other.list_events()
+        assert [record.seq for record in (await everything(reader))["event"]] == [1, 2, 3, 4, 5]
+        await reader.append([known(6)])
+        assert [record.seq for record in (await everything(reader))["event"]] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_i1_a_store_that_repaired_itself_reads_what_it_wrote_since(path: Path) -> None:
+    path.write_bytes(HEADER + line(1) + b"rubbish " * 60 + b"\n")
+    async with opened(path) as store:
+        assert len(await store.list_events()) == 1
+        await store.recover(REPAIR)
+        await store.append([known(2)])
+        assert [event.event_type for event in await store.list_events()] == [
+            "ActorStarted",
+            "RecoveryRun",
+            "ActorStarted",
+        ]
+
+
+async def test_i6_a_repair_of_a_long_tail_leaves_the_next_scan_clean(path: Path) -> None:
+    doubled = line(12_000) * 50
+    path.write_bytes(HEADER + events(1, 2005) + b"rubbish\n" + events(2006, 12_000) + doubled)
+    async with opened(path) as store:
+        report = await store.recover(REPAIR, depth=ScanDepth.TAIL)
+        assert not (await store.scan(ScanDepth.TAIL)).has_anomalies
+    words = {type_.value: count for type_, count in report.scan.counts.items()}
+    assert words == {"duplicate_record": 50, "garbage": 1}
+    assert report.quarantined_bytes == len(doubled) + len(b"rubbish\n")

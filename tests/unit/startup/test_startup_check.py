@@ -257,12 +257,26 @@ async def test_w5_a_mode_given_as_its_word_is_that_mode(mode: PersistenceStartup
         {"timeout_seconds": 0},
         {"timeout_seconds": -1},
         {"timeout_seconds": math.nan},
-        {"recovery": PersistenceRecoveryConfig("fix")},  # type: ignore[arg-type]  # what untyped callers do
+        {"timeout_seconds": "30"},
+        {"recovery": "repair"},
     ],
 )
 def test_a_wrong_config_is_refused_where_it_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         PersistenceStartupConfig(**wrong)
+
+
+@pytest.mark.parametrize("mode", [*PersistenceRecoveryMode, "rebuild"])
+def test_w5_a_recovery_mode_given_as_its_word_is_that_mode(mode: str) -> None:
+    given = PersistenceRecoveryConfig(str(mode))  # type: ignore[arg-type]  # what untyped callers do
+    assert given.mode is PersistenceRecoveryMode(mode)
+
+
+def test_a_wrong_recovery_mode_is_refused_where_it_is_made() -> None:
+    with pytest.raises(
+        ConfigurationError, match="'fix' is not a recovery mode; it is one of ignore, repair, "
+    ):
+        PersistenceRecoveryConfig("fix")  # type: ignore[arg-type]  # what untyped callers do
 
 
 def test_a_wrong_mode_names_the_right_ones() -> None:
