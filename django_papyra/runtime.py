@@ -76,7 +76,9 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
     policy = settings.retention.to_policy()
     check_options(settings)
     if is_url and scheme != DJANGO_SCHEME:
-        return open_store(settings.backend, retention_policy=policy)
+        return open_store(
+            settings.backend, retention_policy=policy, quarantine_dir=settings.startup.quarantine_dir
+        )
     cls = backend_class(settings)
     options: dict[str, object] = {"retention_policy": policy, **settings.options}
     if is_url:

@@ -33,12 +33,17 @@ _NOT_HERE = {
 
 
 def open_store(
-    url: str, *, retention_policy: RetentionPolicy | None = None, must_exist: bool = False
+    url: str,
+    *,
+    retention_policy: RetentionPolicy | None = None,
+    quarantine_dir: str | None = None,
+    must_exist: bool = False,
 ) -> PersistenceBackend:
     """Return the backend that ``url`` names; raises `ConfigurationError` for one that names none.
 
     What follows ``ndjson:`` is a path as it stands (no percent escapes), a leading ``~`` is a home folder.
-    With ``must_exist`` a missing file is refused, else the first append creates it.
+    With ``must_exist`` a missing file is refused, else the first append creates it. ``quarantine_dir`` takes
+    the place of the folder beside a file.
     """
     scheme, separator, rest = url.partition(":")
     if not separator or not _SCHEME.match(scheme):
@@ -47,7 +52,7 @@ def open_store(
         )
     match scheme.lower():
         case "ndjson":
-            return _open_file(_path_in(rest), retention_policy, must_exist=must_exist)
+            return _open_file(_path_in(rest), retention_policy, quarantine_dir, must_exist=must_exist)
         case "memory":
             if rest.strip("/"):
                 raise ConfigurationError(f"memory: takes no name, but got {masked(url)!r}")
@@ -60,7 +65,7 @@ def open_store(
 
 def store_from_path(path: str, *, retention_policy: RetentionPolicy | None = None) -> PersistenceBackend:
     """Return the backend of what lies at ``path``: a file holds one store, a folder a set of segments."""
-    return _open_file(_expanded(path), retention_policy, must_exist=True)
+    return _open_file(_expanded(path), retention_policy, None, must_exist=True)
 
 
 def masked(url: str) -> str:
@@ -68,7 +73,9 @@ def masked(url: str) -> str:
     return url if url.lower().startswith("ndjson:") else re.sub(r"//.*@", "//…@", url)
 
 
-def _open_file(path: Path, policy: RetentionPolicy | None, *, must_exist: bool) -> PersistenceBackend:
+def _open_file(
+    path: Path, policy: RetentionPolicy | None, quarantine_dir: str | None, *, must_exist: bool
+) -> PersistenceBackend:
     found = _look(path)
     if found is None:
         if must_exist:
@@ -77,7 +84,9 @@ def _open_file(path: Path, policy: RetentionPolicy | None, *, must_exist: bool) 
         raise ConfigurationError(f"{path} is a folder; {_NOT_HERE['segments']}")
     elif not found.is_file:
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
-    return _backend("papyra.persistence.json:JsonFilePersistence")(path, policy)
+    return _backend("papyra.persistence.json:JsonFilePersistence")(
+        path, policy, quarantine_dir=quarantine_dir
+    )
 
 
 def _look(path: Path) -> FileInfo | None:
