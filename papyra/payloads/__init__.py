@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from papyra.payloads.decoding import decode
-from papyra.payloads.encoding import encode
+from papyra.payloads.encoding import encode, flat_copy
 from papyra.payloads.fidelity import DEFAULT_LIMITS, Encoded, Fidelity, PayloadLimits
 from papyra.payloads.messages import check_fidelity, encode_message
 from papyra.payloads.names import message, message_name
@@ -29,6 +29,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_message",
+    "flat_copy",
     "message",
     "message_name",
 ]

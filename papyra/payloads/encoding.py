@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -44,18 +44,20 @@ def encode(
     subclass of a built-in as its equal base, and so both are inexact.
     """
     try:
-        flat = _flat(value, redaction)
-        if flat is not None and len(flat) <= limits.max_bytes:
-            return Encoded(flat, Fidelity.EXACT)
+        flat = flat_copy(value, redaction)
+        if flat is not None:
+            json = msgspec.json.encode(flat)
+            if len(json) <= limits.max_bytes:
+                return Encoded(json, Fidelity.EXACT)
         return run_walk(value, InstanceWalk(limits, redaction, _NOTHING_KNOWN))
     except Exception:  # noqa: BLE001  # what is left: stack or memory ran out again while noting just that
         return LAST_RESORT
 
 
-def _flat(value: object, redaction: Redaction | None) -> bytes | None:
-    """Return the JSON of a small dict of short plain text and numbers, the usual event; else ``None``.
+def flat_copy(value: object, redaction: Redaction | None = None) -> dict[str, Any] | None:
+    """Return a copy of a small dict of short plain text and numbers, the usual event; else ``None``.
 
-    Says what the walk would say, in half the time.
+    JSON says such a dict as the walk would, in half the time.
     """
     if type(value) is not dict or len(value) > _FEW:
         return None
@@ -64,13 +66,15 @@ def _flat(value: object, redaction: Redaction | None) -> bytes | None:
     for key, item in copy.items():
         if type(key) is not str or len(key) > CACHED_LENGTH or is_odd(key) or not _is_plain(item):
             return None
-    return None if copy.keys() == UNSTORABLE_KEYS else _one_line(msgspec.json.encode(copy))
+        if not key.isascii() or "\x7f" in key:
+            return None
+    return None if copy.keys() == UNSTORABLE_KEYS else copy
 
 
 def _is_plain(item: object) -> bool:
     kind = type(item)
     if kind is str:
-        return len(item) <= _SHORT and item.isascii()  # type: ignore[arg-type,attr-defined]  # exactly str
+        return len(item) <= _SHORT and item.isascii() and "\x7f" not in item  # type: ignore[arg-type,attr-defined,operator]  # exactly str
     if kind is int:
         return MIN_INT <= item <= MAX_INT  # type: ignore[operator]  # exactly int
     return item is None or kind is bool or (kind is float and isfinite(item))  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ from papyra.persistence.query import DEFAULT_LIMIT, Page, ProgressCallback, Reco
 from papyra.persistence.retention import UNLIMITED, RetentionPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from papyra.persistence.backend import Capabilities
 
@@ -91,11 +91,14 @@ class WriterIdentity:
 
     def next(self, kind: str) -> RecordId:
         """Return the identity that follows; in a forked child a new incarnation begins."""
+        self._begin()
+        return RecordId(self._incarnation, kind, self._last.get(kind, 0) + 1)
+
+    def _begin(self) -> None:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._incarnation = mint_incarnation(self._clock.now())
             self._last = {}
-        return RecordId(self._incarnation, kind, self._last.get(kind, 0) + 1)
 
     def take(self, identity: RecordId) -> None:
         """Count ``identity`` as used."""
@@ -112,15 +115,17 @@ class WriterIdentity:
     def encode(self, entries: Sequence[Entry]) -> Refused:
         """Give those of ``entries`` that have no identity theirs, in order; returns what cannot be stored."""
         refused: Refused = []
+        self._begin()
         for position, entry in enumerate(entries):
             if entry.id is None:
-                identity = self.next(entry.record.kind.value)
+                kind = entry.record.kind.value
+                seq = self._last.get(kind, 0) + 1
                 try:
-                    entry.encode(identity)
+                    entry.encode(RecordId(self._incarnation, kind, seq))
                 except PersistenceError as error:
                     refused.append((position, error))
                 else:
-                    self._last[identity.kind] = identity.seq
+                    self._last[kind] = seq
             elif entry.id.incarnation == self._incarnation and entry.id.seq > self._last.get(
                 entry.id.kind, 0
             ):
@@ -193,17 +198,17 @@ class BasePersistence(ABC):
                 await asyncio.sleep(0)  # a large batch must not hold up its loop
         return entries, positions, refused
 
-    async def record_event(self, event: PersistedEvent) -> None:
+    def record_event(self, event: PersistedEvent) -> Coroutine[object, object, None]:
         """Store one event; returns when it is durable."""
-        await self._append_one(event)
+        return self._append_one(event)
 
-    async def record_audit(self, audit: PersistedAudit) -> None:
+    def record_audit(self, audit: PersistedAudit) -> Coroutine[object, object, None]:
         """Store one audit; returns when it is durable."""
-        await self._append_one(audit)
+        return self._append_one(audit)
 
-    async def record_dead_letter(self, dead_letter: PersistedDeadLetter) -> None:
+    def record_dead_letter(self, dead_letter: PersistedDeadLetter) -> Coroutine[object, object, None]:
         """Store one dead letter; returns when it is durable."""
-        await self._append_one(dead_letter)
+        return self._append_one(dead_letter)
 
     async def _append_one(self, record: Record) -> None:
         self._check_open()  # `append` for one, several times as often: no batch, no positions

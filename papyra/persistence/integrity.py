@@ -158,7 +158,7 @@ class HistoryCheck:
         """Take the next record; ``checksum`` is the eight hex digits that stand for its bytes."""
         if head.seq < 1 or not head.incarnation:
             return Placement.NEXT
-        placement = self.place((head.incarnation, head.kind), head.seq, checksum)
+        placement = self.place((head.incarnation, head.kind), head.seq, int(checksum, 16))
         if placement is Placement.NEXT or placement is Placement.OUT_OF_ORDER:
             if head.event_type in _TELLING and head.kind == RecordKind.EVENT:
                 self._learn(head)
@@ -167,12 +167,12 @@ class HistoryCheck:
                 self._open[head.incarnation] = node, max(seen, head.timestamp)
         return placement
 
-    def place(self, stream: Stream, seq: int, checksum: str) -> Placement:
+    def place(self, stream: Stream, seq: int, checksum: int) -> Placement:
         """Take a number alone, of which nothing else is to be learned."""
         sequence = self._sequences.get(stream)
         if sequence is None:
             sequence = self._sequences[stream] = _Sequence()
-        placement, self.skipped = sequence.place(seq, int(checksum, 16))
+        placement, self.skipped = sequence.place(seq, checksum)
         return placement
 
     def forget_before(self, stream: Stream, seq: int) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from papyra.clock import SYSTEM_CLOCK, Clock
-from papyra.exceptions import BackendClosedError
+from papyra.exceptions import BackendClosedError, PersistenceError
 from papyra.persistence._files.compaction import CompactionPlan, compact_file
 from papyra.persistence._files.fs import LOCAL_FS, FileSystem, GivenUp, stat_or_none, translated
 from papyra.persistence._files.index import FileIndex
@@ -29,13 +29,14 @@ from papyra.persistence.models import (
     PersistenceRecoveryReport,
     PersistenceScanReport,
     Record,
+    RecordId,
     ScanDepth,
     StoreStats,
 )
 from papyra.persistence.threads import WriterThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
     from papyra.persistence.retention import RetentionPolicy
@@ -101,31 +102,29 @@ class JsonFilePersistence(BasePersistence):
         default = place.path.with_name(f"{place.path.name}.quarantine")
         return Quarantine(place, self._quarantine_dir or default)
 
-    async def _append(self, entries: list[Entry]) -> Refused:
-        return await self._writer.submit(entries, sum(entry.size for entry in entries))
+    def _append(self, entries: list[Entry]) -> Coroutine[object, object, Refused]:
+        size = entries[0].size if len(entries) == 1 else sum(entry.size for entry in entries)
+        return self._writer.submit(entries, size)
 
     def _write(self, batch: list[list[Entry]]) -> list[Refused]:
+        entries = [entry for part in batch for entry in part]
+        are_ours = [entry.id is None for entry in entries]
         mark = self._writer_identity.mark()
-        results: list[Refused] = []
-        lines: list[Line] = []
-        owners: list[tuple[int, int]] = []
         try:
-            for number, entries in enumerate(batch):
-                is_ours = [not entry.line for entry in entries]
-                results.append(self._writer_identity.encode(entries))
-                for position, entry in enumerate(entries):
-                    if entry.id is not None:
-                        lines.append(Line.of(entry.id, entry.line, is_ours=is_ours[position]))
-                        owners.append((number, position))
+            refused = dict(self._writer_identity.encode(entries))
+            numbered = [position for position, entry in enumerate(entries) if entry.id is not None]
             with translated(self._path):
-                answers = self._file.append(lines)
+                answers = self._file.append(
+                    [
+                        Line(cast("RecordId", entries[at].id), entries[at].line, are_ours[at])
+                        for at in numbered
+                    ]
+                )
         except BaseException:
             self._writer_identity.rewind(mark)
             raise
-        for (number, position), refusal in zip(owners, answers, strict=True):
-            if refusal is not None:
-                results[number].append((position, refusal))
-        return results
+        refused |= {at: refusal for at, refusal in zip(numbered, answers, strict=True) if refusal is not None}
+        return _by_part(batch, refused)
 
     def _fail(self, error: BaseException) -> None:
         self._file.fail(error)
@@ -134,7 +133,7 @@ class JsonFilePersistence(BasePersistence):
         entries = [Entry.of(event) for event in events]
         for _, error in self._writer_identity.encode(entries):
             raise error
-        return [Line.of(entry.id, entry.line, is_ours=True) for entry in entries if entry.id is not None]
+        return [Line(entry.id, entry.line, is_ours=True) for entry in entries if entry.id is not None]
 
     async def _read(self, query: RecordQuery) -> Page[Record]:
         def job() -> Page[Record]:
@@ -234,6 +233,17 @@ class JsonFilePersistence(BasePersistence):
         finally:
             await self._run_reading(self._index.close)
             self._reader.shutdown(wait=False)
+
+
+def _by_part(batch: list[list[Entry]], refused: dict[int, PersistenceError]) -> list[Refused]:
+    if not refused:
+        return [[] for _ in batch]
+    parts: list[Refused] = []
+    first = 0
+    for part in batch:
+        parts.append([(at, refused[first + at]) for at in range(len(part)) if first + at in refused])
+        first += len(part)
+    return parts
 
 
 def _guarded(progress: ProgressCallback | None) -> ProgressCallback | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from papyra.payloads import flat_copy
 from papyra.persistence.fields import FIELDS, TAGGED, Field, text
 from papyra.persistence.models import NOTHING
 
@@ -46,7 +47,8 @@ def quick_body(record: Record, encode_payload: Callable[[object], bytes]) -> byt
         for name, is_required in way.tagged:
             value = getattr(record, name)
             if value is not None or is_required:
-                setattr(line, name, msgspec.Raw(encode_payload(value)))
+                flat = flat_copy(value)
+                setattr(line, name, msgspec.Raw(encode_payload(value)) if flat is None else flat)
         return _encode(line)
     except (TypeError, ValueError):
         return None

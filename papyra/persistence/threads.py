@@ -59,7 +59,8 @@ class WriterThread(Generic[Item, Result]):
         self._write = write
         self._on_failure = on_failure
         self._max_queue_bytes = max_queue_bytes
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._queue: deque[_Request] = deque()
         self._queued_bytes = 0
         self._waiting: dict[_Request, None] = {}  # for room, in order; who is cancelled leaves at once
@@ -72,19 +73,13 @@ class WriterThread(Generic[Item, Result]):
         """What was submitted and not yet taken."""
         return self._queued_bytes
 
-    async def submit(self, item: Item, size: int) -> Result:
+    def submit(self, item: Item, size: int) -> Coroutine[object, object, Result]:
         """Queue ``item``, once less than ``max_queue_bytes`` are, and return its result once written."""
-        self._check_process()
-        loop = asyncio.get_running_loop()
-        request = _Request(loop, loop.create_future(), size, item=item)
-        return await self._done(request)  # type: ignore[return-value]  # write() promises one Result per Item
+        return self._done(size, item, None)  # type: ignore[return-value]  # write() promises one Result per Item
 
-    async def run(self, job: Callable[[], Value]) -> Value:
+    def run(self, job: Callable[[], Value]) -> Coroutine[object, object, Value]:
         """Run ``job`` in the thread, after everything submitted so far, and return what it returns."""
-        self._check_process()
-        loop = asyncio.get_running_loop()
-        request = _Request(loop, loop.create_future(), 0, job=job)
-        return await self._done(request)  # type: ignore[return-value]  # the job's own value
+        return self._done(0, None, job)  # type: ignore[return-value]  # the job's own value
 
     async def aclose(self, last: Callable[[], None]) -> None:
         """Write what was submitted, run ``last`` in the thread, and end it; nothing is taken any more."""
@@ -92,7 +87,7 @@ class WriterThread(Generic[Item, Result]):
             return
         loop = asyncio.get_running_loop()
         request = _Request(loop, loop.create_future(), 0, job=last)
-        with self._changed:
+        with self._lock:
             if self._closing:
                 return
             self._closing = True
@@ -114,8 +109,11 @@ class WriterThread(Generic[Item, Result]):
         if self._pid != os.getpid():
             raise BackendClosedError(f"{self._name} was opened before a fork; open it anew in this process")
 
-    async def _done(self, request: _Request) -> object:
-        with self._changed:
+    async def _done(self, size: int, item: object, job: Callable[[], object] | None) -> object:
+        self._check_process()
+        loop = asyncio.get_running_loop()
+        request = _Request(loop, loop.create_future(), size, item, job)
+        with self._lock:
             if self._closing:
                 raise BackendClosedError(f"{self._name} was closed")
             if self._thread is None:
@@ -127,7 +125,7 @@ class WriterThread(Generic[Item, Result]):
         try:
             return await request.future
         except asyncio.CancelledError:
-            with self._changed:
+            with self._lock:
                 self._waiting.pop(request, None)
             raise
 
@@ -146,7 +144,7 @@ class WriterThread(Generic[Item, Result]):
 
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._queue:
                     if self._closing:
                         return

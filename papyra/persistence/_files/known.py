@@ -72,7 +72,7 @@ class KnownIdentities:
         self._floors = {}
         self._has_read = True
 
-    def add(self, identity: RecordId, checksum: str) -> None:
+    def add(self, identity: RecordId, checksum: int) -> None:
         """Remember what was written."""
         incarnation, kind, seq = identity
         self._history.place((incarnation, kind), seq, checksum)

@@ -47,13 +47,11 @@ class Line(NamedTuple):
 
     id: RecordId
     data: bytes
-    checksum: str
     is_ours: bool
 
-    @classmethod
-    def of(cls, identity: RecordId, data: bytes, *, is_ours: bool) -> Line:
-        checksum = codec.checksum_of(data[-codec.FRAME_TAIL_LENGTH - 1 : -1])
-        return cls(identity, data, checksum, is_ours)
+    @property
+    def checksum(self) -> str:
+        return codec.checksum_of(self.data[-codec.FRAME_TAIL_LENGTH - 1 : -1])
 
 
 class FileWriter:
@@ -117,22 +115,10 @@ class FileWriter:
         """Store what is not stored yet, in one write; returns why each line is refused, or ``None``."""
         with self._guard:
             file, known = self._ready()
-            refused: list[PersistenceError | None] = []
-            fresh: dict[RecordId, Line] = {}
-            for line in lines:
-                if line.is_ours:  # its number was never given before
-                    fresh[line.id] = line
-                    refused.append(None)
-                    continue
-                twin = fresh.get(line.id)
-                standing = _compare(line, twin) if twin else known.standing(line.id, line.checksum)
-                if standing is Standing.NEW:
-                    fresh[line.id] = line
-                is_refused = standing is Standing.CONFLICTING
-                refused.append(_conflict(line) if is_refused else None)
+            fresh, refused = _sift(lines, known)
             if fresh:
-                self._write(file, b"".join(line.data for line in fresh.values()))
-                self.adopt(fresh.values())
+                self._write(file, b"".join([line.data for line in fresh]))
+                self.adopt(fresh)
             return refused
 
     def _ready(self) -> tuple[AppendFile, KnownIdentities]:
@@ -197,7 +183,7 @@ class FileWriter:
         for line in lines:
             if line.is_ours:
                 self._known.call_fresh(line.id.incarnation)
-            self._known.add(line.id, line.checksum)
+            self._known.add(line.id, int(line.checksum, 16))
 
     def drop(self) -> None:
         """Close the file, so that another part of the store may rewrite it under the same lock."""
@@ -256,6 +242,25 @@ class FileWriter:
                 self.drop()
             finally:
                 self._release()
+
+
+def _sift(
+    lines: Sequence[Line], known: KnownIdentities
+) -> tuple[Sequence[Line], list[PersistenceError | None]]:
+    if all(line.is_ours for line in lines):  # their numbers were never given before
+        return lines, [None] * len(lines)
+    refused: list[PersistenceError | None] = []
+    fresh: dict[RecordId, Line] = {}
+    for line in lines:
+        twin = fresh.get(line.id)
+        if line.is_ours:
+            standing = Standing.NEW
+        else:
+            standing = _compare(line, twin) if twin else known.standing(line.id, line.checksum)
+        if standing is Standing.NEW:
+            fresh[line.id] = line
+        refused.append(_conflict(line) if standing is Standing.CONFLICTING else None)
+    return tuple(fresh.values()), refused
 
 
 def _compare(line: Line, twin: Line) -> Standing:
