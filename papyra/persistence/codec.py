@@ -38,6 +38,7 @@ FRAME_HEAD = b'{"seq":'
 FRAME_TAIL_LENGTH = 18
 FRAME_TAIL = re.compile(rb',"crc":"([0-9a-f]{8})"\}\Z')
 
+_RECORDS = frozenset(CLASSES.values())
 _INCARNATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
@@ -68,7 +69,7 @@ def encode_body(record: Record) -> bytes:
 
     Raises `InvalidRecordError` for what no store can hold, `RecordTooLargeError` over 16 MiB.
     """
-    if type(record) not in CLASSES.values():
+    if type(record) not in _RECORDS:
         raise InvalidRecordError(f"an event, audit or dead letter is needed, not {type(record).__name__}")
     text = _unambiguous(_text_of(record))
     if len(text) + FRAME_ROOM > MAX_RECORD_BYTES:

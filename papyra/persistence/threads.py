@@ -138,9 +138,10 @@ class WriterThread(Generic[Item, Result]):
         return thread
 
     def _enqueue(self, request: _Request) -> None:
+        if not self._queue:  # else the thread is at work, or was woken for what stands there
+            self._changed.notify()
         self._queue.append(request)
         self._queued_bytes += request.size
-        self._changed.notify()
 
     def _work(self) -> None:
         while True:
@@ -202,22 +203,20 @@ class WriterThread(Generic[Item, Result]):
 
 
 def _deliver(batch: list[_Request], outcomes: list[Outcome]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[object], Outcome]]] = {}
-    for request, outcome in zip(batch, outcomes, strict=True):
-        by_loop.setdefault(request.loop, []).append((request.future, outcome))
-    for loop, settled in by_loop.items():
+    settled = list(zip(batch, outcomes, strict=True))
+    for loop in {request.loop for request in batch}:
         with contextlib.suppress(RuntimeError):  # that loop has ended, and its waiters with it
-            loop.call_soon_threadsafe(_settle, settled)
+            loop.call_soon_threadsafe(_settle, loop, settled)
 
 
-def _settle(settled: list[tuple[asyncio.Future[object], Outcome]]) -> None:
-    for future, (result, error) in settled:
-        if future.done():
+def _settle(loop: asyncio.AbstractEventLoop, settled: list[tuple[_Request, Outcome]]) -> None:
+    for request, (result, error) in settled:
+        if request.loop is not loop or request.future.done():
             continue
         if error is None:
-            future.set_result(result)
+            request.future.set_result(result)
         else:
-            future.set_exception(error)
+            request.future.set_exception(error)
 
 
 def run_sync(coroutine: Coroutine[object, object, Value]) -> Value:
