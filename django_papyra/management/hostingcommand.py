@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -16,12 +17,12 @@ from papyra.persistence.startup import StartupReport
 _log = logging.getLogger(__name__)
 
 
-class HostingCommand(ExitingCommand):
+class HostingCommand(ExitingCommand, ABC):
     """Runs `host` in a loop of its own."""
 
+    @abstractmethod
     async def host(self, **options: Any) -> ExitCode:
         """Open the system, use it, and say how that went."""
-        raise NotImplementedError
 
     def handle(self, **options: Any) -> None:
         try:

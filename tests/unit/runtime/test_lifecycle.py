@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from papyra import ActorRef
+
+SETTLING_TURNS = 300
 
 
 async def test_spawn_returns_at_once_and_on_start_runs_before_the_first_message(system: ActorSystem) -> None:
@@ -337,7 +338,9 @@ async def test_a_name_is_free_as_soon_as_the_stop_is_asked_for(system: ActorSyst
     assert system.ref_for("/desk") == new
 
 
-async def test_a_stop_with_a_slow_child_and_queued_messages_spins_nowhere(system: ActorSystem) -> None:
+async def test_a_stop_with_a_slow_child_and_queued_messages_spins_nowhere(
+    system: ActorSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parent = system.spawn(Parent)
     child, hold = await parent.ask(("spawn", RESTART)), Hold()
     child.tell(hold)
@@ -345,10 +348,22 @@ async def test_a_stop_with_a_slow_child_and_queued_messages_spins_nowhere(system
     for number in range(500):
         parent.tell(number)
     stopping = asyncio.create_task(system.stop(parent))
-    await asyncio.sleep(0.02)  # whatever takes time has been done by then
-    began = time.process_time()
-    await asyncio.sleep(0.2)
-    assert time.process_time() - began < 0.1
+    for _ in range(SETTLING_TURNS):
+        await asyncio.sleep(0)
+    loop, scheduled = asyncio.get_running_loop(), 0
+    call_soon = loop.call_soon
+
+    def count(*args: Any, **kwargs: Any) -> asyncio.Handle:
+        nonlocal scheduled
+        scheduled += 1
+        return call_soon(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_soon", count)
+    for _ in range(SETTLING_TURNS):
+        await asyncio.sleep(0)
+    assert (
+        SETTLING_TURNS <= scheduled < SETTLING_TURNS + 20
+    )  # this test's own steps, and next to nothing else
     hold.release.set()
     await stopping
 
