@@ -35,14 +35,12 @@ class _Item(NamedTuple):
 
     @classmethod
     def of(cls, position: int, entry: Entry) -> _Item:
-        assert entry.id is not None  # noqa: S101  # it was encoded
-        row = row_of(entry.record, entry.line, incarnation=entry.id.incarnation, seq=entry.id.seq)
+        row = row_of(entry.record, entry.line, incarnation=entry.incarnation, seq=entry.seq)
         return cls(position, entry, row)
 
     @property
     def key(self) -> tuple[str, int]:
-        assert self.entry.id is not None  # noqa: S101  # it was encoded
-        return self.entry.id.incarnation, self.entry.id.seq
+        return self.entry.incarnation, self.entry.seq
 
 
 class Inserter:
@@ -62,10 +60,7 @@ class Inserter:
         and only it goes to quarantine.
         """
         refusals: Refusals = {}
-        items = []
-        for position, entry in enumerate(entries):
-            if entry.id is not None:
-                items.append(_Item.of(position, entry))
+        items = [_Item.of(position, entry) for position, entry in enumerate(entries)]
         self._store(items, refusals)
         return refusals
 

@@ -52,8 +52,8 @@ class Writing:
         """Commit the entries of all ``batches`` and return what is refused of each."""
         self._check()
         entries = [entry for batch in batches for entry in batch]
-        refused = dict(self._identity.encode(entries))
-        refused |= self.run(session, lambda: self.inserter.store(entries))
+        self._identity.encode(entries)
+        refused = self.run(session, lambda: self.inserter.store(entries))
         divided: list[Refused] = []
         start = 0
         for batch in batches:

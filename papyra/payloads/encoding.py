@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from papyra.payloads.redaction import DEFAULT_REDACTION
 from papyra.payloads.walk import CACHED_LENGTH, MAX_INT, MIN_INT, UNSTORABLE_KEYS, TooLargeError, odd_key_test
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from papyra.payloads.fidelity import PayloadLimits
     from papyra.payloads.redaction import Redaction
@@ -62,22 +63,31 @@ def flat_copy(value: object, redaction: Redaction | None = None) -> dict[str, An
     if type(value) is not dict or len(value) > _FEW:
         return None
     copy = value.copy()
-    is_odd = odd_key_test(redaction)
+    is_usual = _usual_key_test(redaction)
     for key, item in copy.items():
-        if type(key) is not str or len(key) > CACHED_LENGTH or is_odd(key) or not _is_plain(item):
+        if type(key) is not str or len(key) > CACHED_LENGTH or not is_usual(key):
             return None
-        if not key.isascii() or "\x7f" in key:
+        kind = type(item)
+        if kind is str:
+            is_plain = len(item) <= _SHORT and item.isascii() and "\x7f" not in item
+        elif kind is int:
+            is_plain = MIN_INT <= item <= MAX_INT
+        else:
+            is_plain = item is None or kind is bool or (kind is float and isfinite(item))
+        if not is_plain:
             return None
     return None if copy.keys() == UNSTORABLE_KEYS else copy
 
 
-def _is_plain(item: object) -> bool:
-    kind = type(item)
-    if kind is str:
-        return len(item) <= _SHORT and item.isascii() and "\x7f" not in item  # type: ignore[arg-type,attr-defined,operator]  # exactly str
-    if kind is int:
-        return MIN_INT <= item <= MAX_INT  # type: ignore[operator]  # exactly int
-    return item is None or kind is bool or (kind is float and isfinite(item))  # type: ignore[arg-type]
+@lru_cache(maxsize=64)
+def _usual_key_test(redaction: Redaction | None) -> Callable[[str], bool]:
+    is_odd = odd_key_test(redaction)
+
+    @lru_cache(maxsize=2048)
+    def is_usual(key: str) -> bool:
+        return key.isascii() and "\x7f" not in key and not is_odd(key)
+
+    return is_usual
 
 
 def run_walk(value: object, walk: InstanceWalk, *, as_message: bool = False) -> Encoded:

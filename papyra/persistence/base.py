@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar, cast
+
+import msgspec
 
 from papyra.clock import SYSTEM_CLOCK, Clock, mint_incarnation
 from papyra.exceptions import (
@@ -35,7 +37,7 @@ from papyra.persistence.query import DEFAULT_LIMIT, Page, ProgressCallback, Reco
 from papyra.persistence.retention import UNLIMITED, RetentionPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 
     from papyra.persistence.backend import Capabilities
 
@@ -46,34 +48,44 @@ _TURN_RECORDS = 100
 _TURN_BYTES = 256 * 1024
 
 
-@dataclass(slots=True)
-class Entry:
-    """One record on its way to the medium, its content fixed. ``line`` follows once its identity is known."""
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """One record on its way to the medium, its content fixed. ``line`` follows once its identity is known.
+
+    ``size`` is how many bytes the line has or, before its identity is known, may have. ``is_ours``: this
+    process's `WriterIdentity` gave it the identity. A Struct, because one is made for each record and this is
+    the fastest class there is.
+    """
 
     record: Record
-    body: bytes = b""
-    id: RecordId | None = None
+    kind: str
+    body: bytes
+    size: int
+    incarnation: str = ""
+    seq: int = 0
     line: bytes = b""
+    checksum: int = 0
+    is_ours: bool = False
 
     @classmethod
     def of(cls, record: Record) -> Entry:
         """Fix the content, and the line where there is an identity; raises `InvalidRecordError`."""
-        entry = cls(record, codec.encode_body(record))
+        body = codec.encode_body(record)
+        entry = cls(record, codec.KINDS[type(record)], body, len(body) + codec.FRAME_ROOM)
         if record.incarnation or record.seq:
-            entry.encode(RecordId(record.incarnation, record.kind.value, record.seq))
+            entry.encode(RecordId(record.incarnation, entry.kind, record.seq))
         return entry
 
     @property
-    def size(self) -> int:
-        """How many bytes the line has or, before its identity is known, may have."""
-        return len(self.line) or len(self.body) + codec.FRAME_ROOM
+    def id(self) -> RecordId | None:
+        """The identity, once there is one."""
+        return RecordId(self.incarnation, self.kind, self.seq) if self.seq else None
 
     def encode(self, identity: RecordId) -> None:
         """Fix the identity and the bytes; raises `InvalidRecordError` for what is not an identity."""
         incarnation, kind, seq = identity
-        self.line = codec.frame_record(kind, self.body, incarnation=incarnation, seq=seq)
-        self.id = identity
-        self.body = b""
+        self.line, self.checksum = codec.frame_record(kind, self.body, incarnation=incarnation, seq=seq)
+        self.incarnation, self.seq = incarnation, seq
+        self.body, self.size = b"", len(self.line)
 
 
 class WriterIdentity:
@@ -112,25 +124,20 @@ class WriterIdentity:
         """Give back every number taken since `mark`."""
         self._pid, self._incarnation, self._last = cast("tuple[int, str, dict[str, int]]", mark)
 
-    def encode(self, entries: Sequence[Entry]) -> Refused:
-        """Give those of ``entries`` that have no identity theirs, in order; returns what cannot be stored."""
-        refused: Refused = []
+    def encode(self, entries: Sequence[Entry]) -> None:
+        """Give those of ``entries`` that have no identity theirs, in order."""
         self._begin()
-        for position, entry in enumerate(entries):
-            if entry.id is None:
-                kind = entry.record.kind.value
-                seq = self._last.get(kind, 0) + 1
-                try:
-                    entry.encode(RecordId(self._incarnation, kind, seq))
-                except PersistenceError as error:
-                    refused.append((position, error))
-                else:
-                    self._last[kind] = seq
-            elif entry.id.incarnation == self._incarnation and entry.id.seq > self._last.get(
-                entry.id.kind, 0
-            ):
-                self.take(entry.id)  # one of ours that came back, as after a retry: its number is not free
-        return refused
+        last, incarnation = self._last, self._incarnation
+        for entry in entries:
+            kind, seq = entry.kind, entry.seq
+            if not seq:
+                last[kind] = entry.seq = seq = last.get(kind, 0) + 1
+                head = codec.stream_head(kind, incarnation)
+                entry.line, entry.checksum = codec.frame(seq, head, entry.body)
+                entry.incarnation, entry.is_ours = incarnation, True
+                entry.body = b""
+            elif entry.incarnation == incarnation and seq > last.get(kind, 0):
+                last[kind] = seq  # one of ours that came back, as after a retry: its number is not free
 
 
 class BasePersistence(ABC):
@@ -345,7 +352,7 @@ class BasePersistence(ABC):
             raise BackendClosedError(f"the {self.name} backend was closed")
 
     @abstractmethod
-    async def _append(self, entries: list[Entry]) -> Refused:
+    def _append(self, entries: list[Entry]) -> Awaitable[Refused]:
         """Store ``entries`` in order; returns the refused ones by position, everything else is durable.
 
         Entries without a line get theirs from ``self._writer_identity.encode`` in the one ordered place.

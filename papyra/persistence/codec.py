@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import msgspec
 
@@ -38,7 +38,8 @@ FRAME_HEAD = b'{"seq":'
 FRAME_TAIL_LENGTH = 18
 FRAME_TAIL = re.compile(rb',"crc":"([0-9a-f]{8})"\}\Z')
 
-_RECORDS = frozenset(CLASSES.values())
+KINDS = {cls: cls.kind.value for cls in CLASSES.values()}
+"""The wire word of each record class."""
 _INCARNATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
@@ -69,50 +70,59 @@ def encode_body(record: Record) -> bytes:
 
     Raises `InvalidRecordError` for what no store can hold, `RecordTooLargeError` over 16 MiB.
     """
-    if type(record) not in _RECORDS:
+    if type(record) not in KINDS:
         raise InvalidRecordError(f"an event, audit or dead letter is needed, not {type(record).__name__}")
-    text = _unambiguous(_text_of(record))
+    quick = quick_body(record, _encoded)
+    text = _unambiguous(_by_fields(record) if quick is None else quick[1:-1])
     if len(text) + FRAME_ROOM > MAX_RECORD_BYTES:
         raise RecordTooLargeError(f"{record.kind} of {len(text)} bytes: the limit is {MAX_RECORD_BYTES}")
     return text
 
 
-def _text_of(record: Record) -> bytes:
-    quick = quick_body(record, _encoded)
-    if quick is not None:
-        return quick[1:-1]
+def _by_fields(record: Record) -> bytes:
     try:
         return _json_of(_body_of(record))
     except (TypeError, ValueError) as error:
         raise InvalidRecordError(str(error)) from error
 
 
-def frame_record(kind: str, body: bytes, *, incarnation: str, seq: int) -> bytes:
-    """Return the whole line, newline included, of an `encode_body` under this identity."""
+def frame_record(kind: str, body: bytes, *, incarnation: str, seq: int) -> tuple[bytes, int]:
+    """Return the whole line, newline included, of an `encode_body` under this identity, and its checksum.
+
+    Raises `InvalidRecordError` for what is not an identity.
+    """
     if type(seq) is not int or not 1 <= seq <= MAX_INTEGER:
         raise InvalidRecordError(f"not a sequence number: {seq!r:.50}")
     if type(incarnation) is not str:
         raise InvalidRecordError(f"not an incarnation: {incarnation!r:.100}")
-    return _framed(seq, _stream_head(kind, incarnation) + body)
+    return frame(seq, stream_head(kind, incarnation), body)
 
 
 @lru_cache(maxsize=128)
-def _stream_head(kind: str, incarnation: str) -> bytes:
+def stream_head(kind: str, incarnation: str) -> bytes:
+    """Return what stands between number and body in each line of one incarnation and kind."""
     if not _INCARNATION.match(incarnation):
         raise InvalidRecordError(f"not an incarnation: {incarnation!r:.100}")
     return b'"kind":"%b","incarnation":"%b",' % (kind.encode(), incarnation.encode())
 
 
+def frame(seq: int, head: bytes, body: bytes) -> tuple[bytes, int]:
+    """Return line and checksum of a record whose `stream_head` is known already."""
+    checked = b'{"seq":%d,%b%b' % (seq, head, body)
+    checksum = crc32(checked)
+    return b'%b,"crc":"%08x"}\n' % (checked, checksum), checksum
+
+
 def encode_record(record: Record, *, incarnation: str, seq: int) -> bytes:
     """Return the whole framed line, newline included, of ``record`` under this identity."""
     body = encode_body(record)
-    return frame_record(record.kind.value, body, incarnation=incarnation, seq=seq)
+    return frame_record(record.kind.value, body, incarnation=incarnation, seq=seq)[0]
 
 
 def encode_header(*, store: str, family: str, segment: int) -> bytes:
     """Return the header line, newline included, of a file we create."""
     header = {"kind": HEADER_KIND, "format": FORMAT, "store": store, "family": family, "segment": segment}
-    return _framed(0, _unambiguous(_json_of(header)))
+    return frame(0, b"", _unambiguous(_json_of(header)))[0]
 
 
 def _body_of(record: Record) -> dict[str, object]:
@@ -158,11 +168,6 @@ def _unambiguous(text: bytes) -> bytes:
     return text.replace(FRAME_HEAD, b'{ "seq":').replace(b',"crc":"', b', "crc":"')
 
 
-def _framed(seq: int, text: bytes) -> bytes:
-    checked = b'{"seq":%d,%b' % (seq, text)
-    return b'%b,"crc":"%08x"}\n' % (checked, zlib.crc32(checked))
-
-
 def is_framed(line: bytes) -> bool:
     """Whether ``line`` (no newline) has the head and tail of a frame; its checksum may still be wrong."""
     return line.startswith(FRAME_HEAD) and FRAME_TAIL.search(line, len(line) - FRAME_TAIL_LENGTH) is not None
@@ -175,7 +180,7 @@ def checksum_of(line: bytes) -> str:
 
 def has_sound_checksum(line: bytes) -> bool:
     """Whether a framed ``line`` (no newline) is what was written."""
-    return b"%08x" % zlib.crc32(line[:-FRAME_TAIL_LENGTH]) == line[-10:-2]
+    return b"%08x" % crc32(line[:-FRAME_TAIL_LENGTH]) == line[-10:-2]
 
 
 def decode_head(line: bytes) -> Head:

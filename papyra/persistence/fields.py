@@ -70,29 +70,34 @@ def epoch_seconds(value: object) -> float:
     return seconds
 
 
-def _epoch_seconds_or_none(value: object) -> float | None:
+def epoch_seconds_or_none(value: object) -> float | None:
+    """Accept finite numbers and nothing."""
     return None if value is None else epoch_seconds(value)
 
 
-def _flag(value: object) -> bool:
+def flag(value: object) -> bool:
+    """Accept true and false."""
     if not isinstance(value, bool):
         raise TypeError(f"true or false is needed, not {type(value).__name__}")
     return value
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def texts(value: object) -> tuple[str, ...]:
+    """Accept lists and tuples of strings."""
     if not isinstance(value, list | tuple):
         raise TypeError(f"strings are needed, not {type(value).__name__}")
     return tuple(text(item) for item in value)
 
 
-def _text_by_text(value: object) -> dict[str, str]:
+def text_by_text(value: object) -> dict[str, str]:
+    """Accept dicts of strings by string."""
     if not isinstance(value, dict | MappingProxyType):
         raise TypeError(f"a dict of strings is needed, not {type(value).__name__}")
     return {text(key): text(item) for key, item in value.items()}
 
 
-def _anything(value: object) -> object:
+def anything(value: object) -> object:
+    """Accept what goes through the tagging walk."""
     return value
 
 
@@ -100,11 +105,11 @@ _CHECKS: dict[str, tuple[Callable[[object], object], object]] = {
     "str": (text, ""),
     "int": (integer, 0),
     "float": (epoch_seconds, 0.0),
-    "bool": (_flag, False),
-    "float | None": (_epoch_seconds_or_none, None),
-    "tuple[str, ...]": (_texts, ()),
-    "Mapping[str, str]": (_text_by_text, NOTHING),
-    "object": (_anything, None),
+    "bool": (flag, False),
+    "float | None": (epoch_seconds_or_none, None),
+    "tuple[str, ...]": (texts, ()),
+    "Mapping[str, str]": (text_by_text, NOTHING),
+    "object": (anything, None),
 }
 
 

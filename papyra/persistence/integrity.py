@@ -14,7 +14,7 @@ from papyra.node import Node
 from papyra.persistence.models import EventType, LossNote, RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from papyra.persistence.codec import Head
 
@@ -88,6 +88,13 @@ class _Sequence:
             self.runs.append(_Run(seq, checksum))
             return Placement.NEXT, skipped
         return self._place_before_end(seq, checksum), 0
+
+    def extend(self, first: int, checksums: Iterable[int]) -> bool:
+        """Add neighbours to the last run, if they go on where it ends; whether they do."""
+        if not self.runs or self.runs[-1].end != first:
+            return False
+        self.runs[-1].checksums.extend(checksums)
+        return True
 
     def _place_before_end(self, seq: int, checksum: int) -> Placement:
         after = bisect_right(self.runs, seq, key=_first_of)
@@ -174,6 +181,15 @@ class HistoryCheck:
             sequence = self._sequences[stream] = _Sequence()
         placement, self.skipped = sequence.place(seq, checksum)
         return placement
+
+    def extend(self, stream: Stream, first: int, checksums: Sequence[int]) -> None:
+        """Take neighbouring numbers from ``first`` on, of which nothing else is to be learned."""
+        sequence = self._sequences.get(stream)
+        if sequence is None:
+            sequence = self._sequences[stream] = _Sequence()
+        if not sequence.extend(first, checksums):
+            for seq, checksum in enumerate(checksums, first):
+                sequence.place(seq, checksum)
 
     def forget_before(self, stream: Stream, seq: int) -> None:
         """Free the memory of lower numbers, which then read as absent."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import BackendClosedError, PersistenceError
@@ -18,7 +18,7 @@ from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import Quarantine
 from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
-from papyra.persistence._files.writer import FileWriter, FsyncPolicy, Line
+from papyra.persistence._files.writer import FileWriter, FsyncPolicy
 from papyra.persistence.backend import Capabilities
 from papyra.persistence.base import BasePersistence, Entry, Refused, WriterIdentity
 from papyra.persistence.models import (
@@ -29,14 +29,13 @@ from papyra.persistence.models import (
     PersistenceRecoveryReport,
     PersistenceScanReport,
     Record,
-    RecordId,
     ScanDepth,
     StoreStats,
 )
 from papyra.persistence.threads import WriterThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
     from papyra.persistence.retention import RetentionPolicy
@@ -102,38 +101,29 @@ class JsonFilePersistence(BasePersistence):
         default = place.path.with_name(f"{place.path.name}.quarantine")
         return Quarantine(place, self._quarantine_dir or default)
 
-    def _append(self, entries: list[Entry]) -> Coroutine[object, object, Refused]:
+    def _append(self, entries: list[Entry]) -> Awaitable[Refused]:
         size = entries[0].size if len(entries) == 1 else sum(entry.size for entry in entries)
-        return self._writer.submit(entries, size)
+        return self._writer.put(entries, size)
 
     def _write(self, batch: list[list[Entry]]) -> list[Refused]:
         entries = [entry for part in batch for entry in part]
-        are_ours = [entry.id is None for entry in entries]
         mark = self._writer_identity.mark()
         try:
-            refused = dict(self._writer_identity.encode(entries))
-            numbered = [position for position, entry in enumerate(entries) if entry.id is not None]
+            self._writer_identity.encode(entries)
             with translated(self._path):
-                answers = self._file.append(
-                    [
-                        Line(cast("RecordId", entries[at].id), entries[at].line, are_ours[at])
-                        for at in numbered
-                    ]
-                )
+                refused = self._file.append(entries)
         except BaseException:
             self._writer_identity.rewind(mark)
             raise
-        refused |= {at: refusal for at, refusal in zip(numbered, answers, strict=True) if refusal is not None}
         return _by_part(batch, refused)
 
     def _fail(self, error: BaseException) -> None:
         self._file.fail(error)
 
-    def _encode_events(self, events: Sequence[PersistedEvent]) -> list[Line]:
+    def _encode_events(self, events: Sequence[PersistedEvent]) -> list[Entry]:
         entries = [Entry.of(event) for event in events]
-        for _, error in self._writer_identity.encode(entries):
-            raise error
-        return [Line(entry.id, entry.line, is_ours=True) for entry in entries if entry.id is not None]
+        self._writer_identity.encode(entries)
+        return entries
 
     async def _read(self, query: RecordQuery) -> Page[Record]:
         def job() -> Page[Record]:

@@ -21,33 +21,43 @@ _NAMES = (
 class PersistenceMetrics:
     """Thread-safe counters since the object was made or `reset`."""
 
+    __slots__ = ("_lock", *_NAMES)
+
+    records_written: int
+    bytes_written: int
+    scans: int
+    anomalies_detected: int
+    recoveries: int
+    compactions: int
+    write_errors: int
+    scan_errors: int
+    recovery_errors: int
+    compaction_errors: int
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(_NAMES, 0)
+        self.reset()
 
     def add(self, name: str, amount: int = 1) -> None:
         """Count ``amount`` more; an unknown name is a ``KeyError``."""
+        if name not in _NAMES:
+            raise KeyError(name)
         with self._lock:
-            self._counts[name] += amount
+            setattr(self, name, getattr(self, name) + amount)
 
     def add_written(self, records: int, size: int) -> None:
         """Count what was stored."""
         with self._lock:
-            self._counts["records_written"] += records
-            self._counts["bytes_written"] += size
+            self.records_written += records
+            self.bytes_written += size
 
     def snapshot(self) -> dict[str, int]:
         """Return every counter by name."""
         with self._lock:
-            return dict(self._counts)
+            return {name: getattr(self, name) for name in _NAMES}
 
     def reset(self) -> None:
         """Set every counter to zero."""
         with self._lock:
-            self._counts = dict.fromkeys(_NAMES, 0)
-
-    def __getattr__(self, name: str) -> int:
-        if name in _NAMES:
-            with self._lock:
-                return self._counts[name]
-        raise AttributeError(name)
+            for name in _NAMES:
+                setattr(self, name, 0)

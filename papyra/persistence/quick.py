@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import product
+from math import isfinite
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from papyra.payloads import flat_copy
-from papyra.persistence.fields import FIELDS, TAGGED, Field, text
+from papyra.persistence.fields import (
+    CLASSES,
+    FIELDS,
+    MAX_INTEGER,
+    TAGGED,
+    Field,
+    anything,
+    epoch_seconds,
+    epoch_seconds_or_none,
+    flag,
+    integer,
+    text,
+    text_by_text,
+    texts,
+)
 from papyra.persistence.models import NOTHING
 
 if TYPE_CHECKING:
@@ -16,18 +33,45 @@ if TYPE_CHECKING:
 
     from papyra.persistence.models import Record
 
-_TEXT_ALONE = {str}
 _encode = msgspec.json.Encoder().encode
 
 
+def _fits(value: int) -> bool:
+    return -MAX_INTEGER <= value <= MAX_INTEGER
+
+
+def _is_time(value: float | None) -> bool:
+    return value is None or isfinite(value)
+
+
+_TYPES: dict[object, tuple[type, ...]] = {
+    text: (str,),
+    flag: (bool,),
+    integer: (int,),
+    epoch_seconds: (float,),
+    epoch_seconds_or_none: (float, type(None)),
+    texts: (tuple, list),
+    anything: (object,),
+    text_by_text: (dict, MappingProxyType),
+}
+_TESTS: dict[object, Callable[..., bool]] = {
+    integer: _fits,
+    epoch_seconds: isfinite,
+    epoch_seconds_or_none: _is_time,
+}
+_CONVERTED = frozenset({texts, text_by_text})
+
+
 class _Way(NamedTuple):
-    """``line`` leaves out by itself what is at its default; ``others`` are the fields that are no text."""
+    """How to say one class of records. ``line`` leaves out by itself what is at its default."""
 
     line: type[msgspec.Struct]
     values: Callable[[Record], tuple[object, ...]]
-    texts: Callable[[Record], tuple[object, ...]]
-    others: tuple[Field, ...]
-    tagged: tuple[tuple[str, bool], ...]
+    types: frozenset[tuple[type, ...]]
+    tests: tuple[tuple[int, Callable[..., bool]], ...]
+    converted: tuple[tuple[int, Field], ...]
+    tagged: Field
+    tagged_at: int
 
 
 def quick_body(record: Record, encode_payload: Callable[[object], bytes]) -> bytes | None:
@@ -36,32 +80,39 @@ def quick_body(record: Record, encode_payload: Callable[[object], bytes]) -> byt
     ``None`` where the long way has to judge, and to say what is wrong: odd types, fields of a newer version,
     text that is no UTF-8.
     """
-    way = _WAYS[record.kind]
-    if record.extra is not NOTHING or {*map(type, way.texts(record))} != _TEXT_ALONE:
+    line_type, values_of, types, tests, converted, tagged, tagged_at = _WAYS[type(record)]
+    values = values_of(record)
+    found = [*map(type, values)]
+    found[tagged_at] = object
+    if record.extra is not NOTHING or (*found,) not in types:
         return None
-    line = way.line(*way.values(record))
+    for at, is_sound in tests:
+        if not is_sound(values[at]):
+            return None
+    payload: object = values[tagged_at]
+    line = line_type(*values)
+    if payload is not None or tagged.is_required:
+        flat = flat_copy(payload)
+        setattr(line, tagged.name, msgspec.Raw(encode_payload(payload)) if flat is None else flat)
     try:
-        for field in way.others:
-            stored = field.check(getattr(record, field.name))
+        for at, field in converted:
+            stored = field.check(values[at])
             setattr(line, field.name, field.empty if stored == field.empty else stored)
-        for name, is_required in way.tagged:
-            value = getattr(record, name)
-            if value is not None or is_required:
-                flat = flat_copy(value)
-                setattr(line, name, msgspec.Raw(encode_payload(value)) if flat is None else flat)
         return _encode(line)
     except (TypeError, ValueError):
         return None
 
 
-def _way(kind: str, fields: tuple[Field, ...]) -> _Way:
-    texts = tuple(field.name for field in fields if field.check is text)
+def _way(cls: type, fields: tuple[Field, ...]) -> _Way:
+    tagged_at, tagged = next((at, field) for at, field in enumerate(fields) if field.name in TAGGED)
     return _Way(
-        msgspec.defstruct(f"{kind}_line", [_slot(field) for field in fields], omit_defaults=True, gc=False),
+        msgspec.defstruct(f"{cls.__name__}Line", map(_slot, fields), omit_defaults=True, gc=False),
         attrgetter(*(field.name for field in fields)),
-        attrgetter(*texts),
-        tuple(field for field in fields if field.check is not text and field.name not in TAGGED),
-        tuple((field.name, field.is_required) for field in fields if field.name in TAGGED),
+        frozenset(product(*(_TYPES[field.check] for field in fields))),
+        tuple((at, _TESTS[field.check]) for at, field in enumerate(fields) if field.check in _TESTS),
+        tuple((at, field) for at, field in enumerate(fields) if field.check in _CONVERTED),
+        tagged,
+        tagged_at,
     )
 
 
@@ -69,4 +120,4 @@ def _slot(field: Field) -> tuple[str, type] | tuple[str, type, object]:
     return (field.name, object) if field.is_required else (field.name, object, field.empty)
 
 
-_WAYS = {kind: _way(kind, fields) for kind, fields in FIELDS.items()}
+_WAYS = {cls: _way(cls, FIELDS[kind]) for kind, cls in CLASSES.items()}

@@ -8,33 +8,44 @@ import logging
 import os
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable  # noqa: TC003  # msgspec reads it
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
+from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import BackendClosedError, PersistenceError, StoreFailedError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
-Outcome = tuple[object, BaseException | None]
+Outcome = object
+"""A result, or a `_Failure`."""
 
 _log = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 1024 * 1024
 MAX_BATCH_ITEMS = 10_000
 MAX_QUEUE_BYTES = 16 * 1024 * 1024
+_LEAST_DIVIDED = 32
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
+class _Request(msgspec.Struct, eq=False):
+    """A Struct, because one is made for each append and this is the fastest class there is."""
+
     loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[object]
+    future: asyncio.Future[Any]
     size: int
-    item: object = None
+    item: Any = None
     job: Callable[[], object] | None = None
+
+
+class _Failure(msgspec.Struct, eq=False):
+    error: BaseException
 
 
 class WriterThread(Generic[Item, Result]):
@@ -54,15 +65,19 @@ class WriterThread(Generic[Item, Result]):
         *,
         on_failure: Callable[[BaseException], None] | None = None,
         max_queue_bytes: int = MAX_QUEUE_BYTES,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._name = name
         self._write = write
         self._on_failure = on_failure
         self._max_queue_bytes = max_queue_bytes
+        self._clock = clock
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._queue: deque[_Request] = deque()
         self._queued_bytes = 0
+        self._queued_jobs = 0
+        self._last_took = 0.0
         self._waiting: dict[_Request, None] = {}  # for room, in order; who is cancelled leaves at once
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -73,13 +88,18 @@ class WriterThread(Generic[Item, Result]):
         """What was submitted and not yet taken."""
         return self._queued_bytes
 
-    def submit(self, item: Item, size: int) -> Coroutine[object, object, Result]:
-        """Queue ``item``, once less than ``max_queue_bytes`` are, and return its result once written."""
-        return self._done(size, item, None)  # type: ignore[return-value]  # write() promises one Result per Item
+    def put(self, item: Item, size: int) -> asyncio.Future[Result]:
+        """Queue ``item``, once less than ``max_queue_bytes`` are; its result comes once it is written."""
+        return self._enter(size, item, None)
 
-    def run(self, job: Callable[[], Value]) -> Coroutine[object, object, Value]:
+    async def submit(self, item: Item, size: int) -> Result:
+        """Do the same as a coroutine, which begins when it is awaited."""
+        return await self.put(item, size)
+
+    async def run(self, job: Callable[[], Value]) -> Value:
         """Run ``job`` in the thread, after everything submitted so far, and return what it returns."""
-        return self._done(0, None, job)  # type: ignore[return-value]  # the job's own value
+        result: Value = await self._enter(0, None, job)
+        return result
 
     async def aclose(self, last: Callable[[], None]) -> None:
         """Write what was submitted, run ``last`` in the thread, and end it; nothing is taken any more."""
@@ -92,7 +112,8 @@ class WriterThread(Generic[Item, Result]):
                 return
             self._closing = True
             if self._thread is not None:
-                self._queue.extend(self._waiting)
+                for waiting in self._waiting:
+                    self._enqueue(waiting)
                 self._waiting.clear()
                 self._enqueue(request)
         if self._thread is None:
@@ -104,30 +125,29 @@ class WriterThread(Generic[Item, Result]):
             if request.future.done():
                 self._thread.join()
 
-    def _check_process(self) -> None:
-        # Before the lock is touched: in a child it may have been copied in its locked state.
+    def _enter(self, size: int, item: object, job: Callable[[], object] | None) -> asyncio.Future[Any]:
+        # Before the lock is touched: in a forked child it may have been copied in its locked state.
         if self._pid != os.getpid():
             raise BackendClosedError(f"{self._name} was opened before a fork; open it anew in this process")
-
-    async def _done(self, size: int, item: object, job: Callable[[], object] | None) -> object:
-        self._check_process()
         loop = asyncio.get_running_loop()
-        request = _Request(loop, loop.create_future(), size, item, job)
+        future: asyncio.Future[Any] = loop.create_future()
+        request = _Request(loop, future, size, item, job)
         with self._lock:
             if self._closing:
                 raise BackendClosedError(f"{self._name} was closed")
             if self._thread is None:
                 self._thread = self._started_thread()
-            if self._queued_bytes >= self._max_queue_bytes:
-                self._waiting[request] = None
-            else:
+            if self._queued_bytes < self._max_queue_bytes:
                 self._enqueue(request)
-        try:
-            return await request.future
-        except asyncio.CancelledError:
+                return future
+            self._waiting[request] = None
+        future.add_done_callback(partial(self._leave, request))
+        return future
+
+    def _leave(self, request: _Request, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
             with self._lock:
                 self._waiting.pop(request, None)
-            raise
 
     def _started_thread(self) -> threading.Thread:
         thread = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -142,53 +162,81 @@ class WriterThread(Generic[Item, Result]):
             self._changed.notify()
         self._queue.append(request)
         self._queued_bytes += request.size
+        if request.job is not None:
+            self._queued_jobs += 1
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                while not self._queue:
-                    if self._closing:
-                        return
-                    self._changed.wait()
-                batch = self._take()
+                waited = self._wait()
+                if not self._queue:
+                    return
+                batch = self._take(share=2 if waited > self._last_took else 1)
                 while self._waiting and self._queued_bytes < self._max_queue_bytes:
                     request = next(iter(self._waiting))
                     del self._waiting[request]
                     self._enqueue(request)
-            _deliver(batch, self._run_job(batch[0]) if batch[0].job else self._run_batch(batch))
+            began = self._clock.monotonic()
+            outcomes = self._run_job(batch[0]) if batch[0].job else self._run_batch(batch)
+            self._last_took = self._clock.monotonic() - began
+            _deliver(batch, outcomes)
 
-    def _take(self) -> list[_Request]:
-        first = self._queue.popleft()
+    def _wait(self) -> float:
+        """Return once there is something to do or nothing ever will be; and how many seconds that took."""
+        if self._queue:
+            return 0.0
+        began = self._clock.monotonic()
+        while not self._queue and not self._closing:
+            self._changed.wait()
+        return self._clock.monotonic() - began
+
+    def _take(self, share: int) -> list[_Request]:
+        """Take the next batch.
+
+        Where callers took longer to come back than the last batch to be written, half of a large queue is
+        left: from then on one half of the callers works while the other half's batch is written.
+        """
+        queue = self._queue
+        most = MAX_BATCH_ITEMS if len(queue) < _LEAST_DIVIDED else min(MAX_BATCH_ITEMS, len(queue) // share)
+        if not self._queued_jobs and self._queued_bytes <= MAX_BATCH_BYTES and len(queue) <= most:
+            batch = list(queue)
+            queue.clear()
+            self._queued_bytes = 0
+            return batch
+        first = queue.popleft()
+        if first.job is not None:
+            self._queued_jobs -= 1
+            return [first]
         batch, size = [first], first.size
-        while first.job is None and self._queue and len(batch) < MAX_BATCH_ITEMS:
-            following = self._queue[0]
+        while queue and len(batch) < most:
+            following = queue[0]
             if following.job is not None or size + following.size > MAX_BATCH_BYTES:
                 break
             size += following.size
-            batch.append(self._queue.popleft())
+            batch.append(queue.popleft())
         self._queued_bytes -= size
         return batch
 
-    def _run_batch(self, batch: list[_Request]) -> list[Outcome]:
-        items: list[Item] = [request.item for request in batch]  # type: ignore[misc]  # submit() took an Item
+    def _run_batch(self, batch: list[_Request]) -> Sequence[Outcome]:
+        items: list[Item] = [request.item for request in batch]
         try:
             results = self._write(items)
             if len(results) != len(items):
                 raise RuntimeError(f"{len(results)} results for {len(items)} items")  # noqa: TRY301  # see below
         except PersistenceError as error:
-            return [(None, error)] * len(batch)
+            return [_Failure(error)] * len(batch)
         except BaseException as error:  # noqa: BLE001  # firewall: no fault may end the thread unseen
-            return [(None, self._fail(error))] * len(batch)
-        return [(result, None) for result in results]
+            return [_Failure(self._fail(error))] * len(batch)
+        return results
 
     def _run_job(self, request: _Request) -> list[Outcome]:
         assert request.job is not None  # noqa: S101  # _work() asked
         try:
-            return [(request.job(), None)]
+            return [request.job()]
         except StopIteration as error:  # no future can hold one
-            return [(None, self._fail(error))]
+            return [_Failure(self._fail(error))]
         except BaseException as error:  # noqa: BLE001  # a job's error belongs to its caller
-            return [(None, error)]
+            return [_Failure(error)]
 
     def _fail(self, error: BaseException) -> StoreFailedError:
         _log.critical("%s: the writer met an unexpected error", self._name, exc_info=error)
@@ -202,21 +250,24 @@ class WriterThread(Generic[Item, Result]):
         return failure
 
 
-def _deliver(batch: list[_Request], outcomes: list[Outcome]) -> None:
+def _deliver(batch: list[_Request], outcomes: Sequence[Outcome]) -> None:
     settled = list(zip(batch, outcomes, strict=True))
-    for loop in {request.loop for request in batch}:
+    loops = {request.loop for request in batch}
+    for loop in loops:
+        own = settled if len(loops) == 1 else [pair for pair in settled if pair[0].loop is loop]
         with contextlib.suppress(RuntimeError):  # that loop has ended, and its waiters with it
-            loop.call_soon_threadsafe(_settle, loop, settled)
+            loop.call_soon_threadsafe(_settle, own)
 
 
-def _settle(loop: asyncio.AbstractEventLoop, settled: list[tuple[_Request, Outcome]]) -> None:
-    for request, (result, error) in settled:
-        if request.loop is not loop or request.future.done():
+def _settle(settled: list[tuple[_Request, Outcome]]) -> None:
+    for request, outcome in settled:
+        future = request.future
+        if future.done():
             continue
-        if error is None:
-            request.future.set_result(result)
+        if type(outcome) is _Failure:
+            future.set_exception(outcome.error)
         else:
-            request.future.set_exception(error)
+            future.set_result(outcome)
 
 
 def run_sync(coroutine: Coroutine[object, object, Value]) -> Value:

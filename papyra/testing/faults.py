@@ -213,6 +213,12 @@ class FaultyFs(LocalFs):
             self._room -= done
         return done
 
+    def write_synced(self, fd: int, data: bytes | memoryview) -> int:
+        """Fail or die in either half."""
+        done = self.write(fd, data)
+        self.sync(fd)
+        return done
+
     def truncate(self, fd: int, size: int) -> None:
         self._call("truncate")
         super().truncate(fd, size)

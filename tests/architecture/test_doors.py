@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("papyra", "django_papyra")
 
 FILE_FUNCTIONS = re.compile(
-    "fdatasync|fsync|ftruncate|link|listdir|makedirs|mkdir|open|pread|pwrite|remove|rename|replace|rmdir|scandir"
-    "|stat|symlink|truncate|unlink|walk|write|writev"
+    "fdatasync|fsync|ftruncate|link|listdir|makedirs|mkdir|open|pread|preadv|pwrite|pwritev|remove|rename|replace"
+    "|rmdir|scandir|stat|symlink|truncate|unlink|walk|write|writev"
 )
 FILE_METHODS = re.compile(
     "glob|is_dir|is_file|iterdir|read_bytes|read_text|rglob|rmdir|touch|unlink|write_bytes|write_text"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from papyra.clock import mint_incarnation
 from papyra.exceptions import NewerFormatError, RecordDecodeError
 from papyra.persistence import codec
-from papyra.persistence._files.fs import Access, opened, read_all, stat_or_none, write_all
+from papyra.persistence._files.fs import Access, opened, parts_written, read_all, stat_or_none, write_all
 from papyra.persistence._files.lines import LineReader, Sort
 from papyra.persistence.integrity import HistoryCheck
 
@@ -36,6 +36,8 @@ class AppendFile:
             self._key = found.key
             self.end = found.size
             self.synced = 0
+            self.is_doubtful = False
+            """Whether a `write_synced` wrote what it could not make durable."""
             self._needs_newline = False
             if self.end:
                 self._look_at_ends()
@@ -66,9 +68,27 @@ class AppendFile:
 
     def write(self, data: bytes) -> None:
         """Add whole lines in one write; after an error call `take_back`."""
-        if self._needs_newline:
-            data = b"\n" + data
+        data = self._on_a_line_of_its_own(data)
         write_all(self._fs, self._fd, data)
+        self._has_grown(data)
+
+    def write_synced(self, data: bytes) -> None:
+        """Add whole lines, on the medium when this returns; after an error see `is_doubtful`."""
+        data = self._on_a_line_of_its_own(data)
+        written = 0
+        try:
+            for written in parts_written(self._fs.write_synced, self._fd, data):  # noqa: B007  # read below
+                pass
+        except OSError:
+            self.is_doubtful = self._fs.fstat(self._fd).size != self.end + written
+            raise
+        self._has_grown(data)
+        self.synced = self.end
+
+    def _on_a_line_of_its_own(self, data: bytes) -> bytes:
+        return b"\n" + data if self._needs_newline else data
+
+    def _has_grown(self, data: bytes) -> None:
         self.end += len(data)
         self._needs_newline = False
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from papyra.exceptions import StoreFailedError, StoreFullError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from papyra.exceptions import PersistenceError
 
 COPY_BYTES = 1024 * 1024
+_HAS_SYNCED_WRITES = hasattr(os, "RWF_DSYNC")
+_NO_SUCH_CALL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class Access(Enum):
@@ -54,8 +56,9 @@ class FileInfo(NamedTuple):
 class FileSystem(Protocol):
     """What the store asks of a disk. Calls raise ``OSError``; above this door `translated` makes it ours.
 
-    Those that change something are ``open`` for `Access.CREATE` and `Access.LOCK`, ``write``, ``truncate``,
-    ``sync``, ``sync_all``, ``sync_folder``, ``replace``, ``remove``, ``make_folder`` and ``copy_access``.
+    Those that change something are ``open`` for `Access.CREATE` and `Access.LOCK`, ``write``,
+    ``write_synced``, ``truncate``, ``sync``, ``sync_all``, ``sync_folder``, ``replace``, ``remove``,
+    ``make_folder`` and ``copy_access``.
     """
 
     def open(self, path: Path, access: Access) -> int: ...
@@ -67,6 +70,10 @@ class FileSystem(Protocol):
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """Write at the end and return how much was written: it may be less than all; see `write_all`."""
+        ...
+
+    def write_synced(self, fd: int, data: bytes | memoryview) -> int:
+        """Do `write` and `sync` in one: after an error what was written is there, but not known to last."""
         ...
 
     def truncate(self, fd: int, size: int) -> None: ...
@@ -117,6 +124,18 @@ class LocalFs:
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         return os.write(fd, data)
+
+    def write_synced(self, fd: int, data: bytes | memoryview) -> int:
+        # One call, and not for its own sake: between two, a busy interpreter may keep this thread waiting.
+        if _HAS_SYNCED_WRITES:
+            try:
+                return os.pwritev(fd, (data,), 0, os.RWF_DSYNC | os.RWF_APPEND)
+            except OSError as error:
+                if error.errno not in _NO_SUCH_CALL:  # else refused as a whole, and nothing was written
+                    raise
+        written = self.write(fd, data)
+        self.sync(fd)
+        return written
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -192,14 +211,20 @@ def _info(found: os.stat_result) -> FileInfo:
 
 def write_all(fs: FileSystem, fd: int, data: bytes) -> None:
     """Write all of ``data``: a full disk, a quota or a signal may take only a part at a time."""
-    written = fs.write(fd, data)
-    if written < len(data):
-        rest = memoryview(data)
-        while written < len(rest):
-            done = fs.write(fd, rest[written:])
-            if done == 0:
-                raise OSError(errno.ENOSPC, "the disk takes nothing more")
-            written += done
+    for _ in parts_written(fs.write, fd, data):
+        pass
+
+
+def parts_written(write: Callable[[int, bytes | memoryview], int], fd: int, data: bytes) -> Iterator[int]:
+    """Have ``write`` take all of ``data``; yield after each part how much it has taken altogether."""
+    written = write(fd, data)
+    yield written
+    while written < len(data):
+        done = write(fd, memoryview(data)[written:])
+        if done == 0:
+            raise OSError(errno.ENOSPC, "the disk takes nothing more")
+        written += done
+        yield written
 
 
 def read_all(fs: FileSystem, fd: int, length: int, offset: int) -> bytes:

@@ -9,8 +9,9 @@ from papyra.clock import minted_at
 from papyra.persistence.integrity import HistoryCheck, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from papyra.persistence.base import Entry
     from papyra.persistence.models import RecordId
 
 MAX_REMEMBERED = 1_000_000
@@ -41,11 +42,7 @@ class KnownIdentities:
         self._fresh: set[str] = set()
         self._floors: dict[Stream, int] = {}
 
-    def call_fresh(self, incarnation: str) -> None:
-        """Learn that ``incarnation`` was minted by this writer itself."""
-        self._fresh.add(incarnation)
-
-    def standing(self, identity: RecordId, checksum: str) -> Standing:
+    def standing(self, identity: RecordId, checksum: int) -> Standing:
         """Judge a record by its identity and the checksum of its bytes."""
         incarnation, kind, seq = identity
         if not self._has_read and not self._is_fresh(incarnation):
@@ -57,7 +54,7 @@ class KnownIdentities:
         stored = self._history.checksum(incarnation, kind, seq)
         if stored is None:
             return Standing.NEW
-        return Standing.STORED if stored == checksum else Standing.CONFLICTING
+        return Standing.STORED if int(stored, 16) == checksum else Standing.CONFLICTING
 
     def _is_fresh(self, incarnation: str) -> bool:
         if incarnation not in self._fresh:
@@ -72,11 +69,32 @@ class KnownIdentities:
         self._floors = {}
         self._has_read = True
 
-    def add(self, identity: RecordId, checksum: int) -> None:
-        """Remember what was written."""
-        incarnation, kind, seq = identity
-        self._history.place((incarnation, kind), seq, checksum)
-        if seq % MAX_REMEMBERED == 0:
-            floor = seq - MAX_REMEMBERED
-            self._history.forget_before((incarnation, kind), floor)
-            self._floors[incarnation, kind] = floor
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Remember what was written; whatever this writer numbered itself is in no file it has not read."""
+        for run in _runs(entries):
+            incarnation, kind, first = run[0].incarnation, run[0].kind, run[0].seq
+            if run[0].is_ours:
+                self._fresh.add(incarnation)
+            self._history.extend((incarnation, kind), first, [entry.checksum for entry in run])
+            last = run[-1].seq
+            if last // MAX_REMEMBERED > (first - 1) // MAX_REMEMBERED:
+                floor = last - MAX_REMEMBERED
+                self._history.forget_before((incarnation, kind), floor)
+                self._floors[incarnation, kind] = floor
+
+
+def _runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Yield the longest stretches of neighbouring numbers of one incarnation and kind."""
+    start = 0
+    for at in range(1, len(entries)):
+        entry, before = entries[at], entries[at - 1]
+        if (
+            entry.seq != before.seq + 1
+            or entry.kind != before.kind
+            or entry.incarnation != before.incarnation
+            or entry.is_ours is not before.is_ours
+        ):
+            yield entries[start:at]
+            start = at
+    if entries:
+        yield entries[start:]

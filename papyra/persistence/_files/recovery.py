@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from papyra.persistence._files.lines import Piece
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import FileScan
-    from papyra.persistence._files.writer import FileWriter, Line
+    from papyra.persistence._files.writer import FileWriter
+    from papyra.persistence.base import Entry
     from papyra.persistence.integrity import Stream
     from papyra.persistence.models import LossNote, PersistenceScanReport
     from papyra.persistence.query import ProgressCallback
 
-    Encode = Callable[[Sequence[PersistedEvent]], Sequence[Line]]
+    Encode = Callable[[Sequence[PersistedEvent]], Sequence[Entry]]
     """Gives events identities of the writer."""
 
 
@@ -92,8 +93,8 @@ class Recovery:
         self._set_aside += set_leftover_aside(self._place, self._quarantine)
         edits = complete_edits(scan)
         if scan.end:
-            lines = self._repair(scan, edits, losses)
-            self._writer.adopt(lines)
+            entries = self._repair(scan, edits, losses)
+            self._writer.adopt(entries)
         else:
             event = Notes(scan).recovery(self._summary(scan, losses))
             self._writer.append(self._encode([event]))
@@ -107,7 +108,7 @@ class Recovery:
             losses=tuple(losses),
         )
 
-    def _repair(self, scan: FileScan, edits: Edits, losses: list[LossNote]) -> Sequence[Line]:
+    def _repair(self, scan: FileScan, edits: Edits, losses: list[LossNote]) -> Sequence[Entry]:
         place = self._place
         with opened(place.fs, place.path, Access.APPEND) as fd:
             like = place.fs.fstat(fd)
@@ -121,8 +122,8 @@ class Recovery:
             self._quarantined_bytes += self._quarantine.keep(fd, edits.removals(), like=like, run=self._run)
             notes = Notes(scan, fd)
             events = [*notes.losses(losses), *notes.lost_incarnations()]
-            lines = self._encode([*events, notes.recovery(self._summary(scan, losses))])
-            added = b"".join(line.data for line in lines)
+            entries = self._encode([*events, notes.recovery(self._summary(scan, losses))])
+            added = b"".join(entry.line for entry in entries)
             change = edits.as_tail_change(scan.end)
             if change is not None and losses and change[0] < scan.end:
                 change = None  # a full disk between the cut and its note would leave the loss untold
@@ -130,7 +131,7 @@ class Recovery:
                 self._change_tail(fd, change[0], change[1] + added)
         if change is None:
             self._writer.replace(chain(edits.output(scan.end), (added,)), self._progress)
-        return lines
+        return entries
 
     def _summary(self, scan: FileScan, losses: list[LossNote]) -> dict[str, object]:
         return {

@@ -6,16 +6,16 @@ import logging
 import os
 import threading
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from papyra.exceptions import PersistenceError, RecordConflictError, StoreFailedError
-from papyra.persistence import codec
 from papyra.persistence._files.appending import AppendFile, read_history, refuse_newer
 from papyra.persistence._files.fs import opened, store_error
 from papyra.persistence._files.known import KnownIdentities, Standing
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
+from papyra.persistence.models import RecordId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.edits import Span
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import Place
-    from papyra.persistence.models import RecordId
+    from papyra.persistence.base import Entry
     from papyra.persistence.query import ProgressCallback
 
 _log = logging.getLogger(__name__)
@@ -40,18 +40,6 @@ class FsyncPolicy(StrEnum):
     ALWAYS = "always"
     INTERVAL = "interval"
     OS = "os"
-
-
-class Line(NamedTuple):
-    """One encoded record, newline included; ``is_ours`` where this writer gave it its identity."""
-
-    id: RecordId
-    data: bytes
-    is_ours: bool
-
-    @property
-    def checksum(self) -> str:
-        return codec.checksum_of(self.data[-codec.FRAME_TAIL_LENGTH - 1 : -1])
 
 
 class FileWriter:
@@ -111,14 +99,14 @@ class FileWriter:
         self._known = KnownIdentities(lambda: read_history(place), changed_at=changed_at)
         return place
 
-    def append(self, lines: Sequence[Line]) -> list[PersistenceError | None]:
-        """Store what is not stored yet, in one write; returns why each line is refused, or ``None``."""
+    def append(self, entries: Sequence[Entry]) -> dict[int, PersistenceError]:
+        """Store what is not stored yet, in one write; returns what is refused, by position."""
         with self._guard:
             file, known = self._ready()
-            fresh, refused = _sift(lines, known)
+            fresh, refused = _sift(entries, known)
             if fresh:
-                self._write(file, b"".join([line.data for line in fresh]))
-                self.adopt(fresh)
+                self._write(file, b"".join([entry.line for entry in fresh]))
+                known.add(fresh)
             return refused
 
     def _ready(self) -> tuple[AppendFile, KnownIdentities]:
@@ -142,19 +130,17 @@ class FileWriter:
 
     def _write(self, file: AppendFile, data: bytes) -> None:
         try:
-            file.write(data)
+            if self._policy is FsyncPolicy.ALWAYS:
+                file.write_synced(data)
+            else:
+                file.write(data)
         except OSError as error:
             is_broken = isinstance(store_error(error, self._find().path), StoreFailedError)
-            if not file.take_back() or is_broken:
+            if file.is_doubtful or not file.take_back() or is_broken:
                 raise self._fail(error, doubtful_from=file.synced) from error
             raise
-        match self._policy:
-            case FsyncPolicy.ALWAYS:
-                self._sync(file)
-            case FsyncPolicy.INTERVAL:
-                self._sync_soon()
-            case FsyncPolicy.OS:
-                pass
+        if self._policy is FsyncPolicy.INTERVAL:
+            self._sync_soon()
 
     def _sync(self, file: AppendFile) -> None:
         try:
@@ -177,13 +163,10 @@ class FileWriter:
                 except StoreFailedError:
                     _log.exception("what was acknowledged since the last sync may be lost")
 
-    def adopt(self, lines: Iterable[Line]) -> None:
+    def adopt(self, entries: Sequence[Entry]) -> None:
         """Remember lines that stand in the file now."""
         assert self._known is not None  # noqa: S101  # hold() made it
-        for line in lines:
-            if line.is_ours:
-                self._known.call_fresh(line.id.incarnation)
-            self._known.add(line.id, int(line.checksum, 16))
+        self._known.add(entries)
 
     def drop(self) -> None:
         """Close the file, so that another part of the store may rewrite it under the same lock."""
@@ -245,28 +228,27 @@ class FileWriter:
 
 
 def _sift(
-    lines: Sequence[Line], known: KnownIdentities
-) -> tuple[Sequence[Line], list[PersistenceError | None]]:
-    if all(line.is_ours for line in lines):  # their numbers were never given before
-        return lines, [None] * len(lines)
-    refused: list[PersistenceError | None] = []
-    fresh: dict[RecordId, Line] = {}
-    for line in lines:
-        twin = fresh.get(line.id)
-        if line.is_ours:
+    entries: Sequence[Entry], known: KnownIdentities
+) -> tuple[Sequence[Entry], dict[int, PersistenceError]]:
+    refused: dict[int, PersistenceError] = {}
+    if all(entry.is_ours for entry in entries):  # their numbers were never given before
+        return entries, refused
+    fresh: dict[RecordId, Entry] = {}
+    for position, entry in enumerate(entries):
+        identity = RecordId(entry.incarnation, entry.kind, entry.seq)
+        twin = fresh.get(identity)
+        if entry.is_ours:
             standing = Standing.NEW
         else:
-            standing = _compare(line, twin) if twin else known.standing(line.id, line.checksum)
+            standing = _compare(entry, twin) if twin else known.standing(identity, entry.checksum)
         if standing is Standing.NEW:
-            fresh[line.id] = line
-        refused.append(_conflict(line) if standing is Standing.CONFLICTING else None)
+            fresh[identity] = entry
+        elif standing is Standing.CONFLICTING:
+            refused[position] = RecordConflictError(
+                f"{entry.kind} {entry.seq} of {entry.incarnation} is stored already, with other bytes"
+            )
     return tuple(fresh.values()), refused
 
 
-def _compare(line: Line, twin: Line) -> Standing:
-    return Standing.STORED if line.data == twin.data else Standing.CONFLICTING
-
-
-def _conflict(line: Line) -> RecordConflictError:
-    incarnation, kind, seq = line.id
-    return RecordConflictError(f"{kind} {seq} of {incarnation} is stored already, with other bytes")
+def _compare(entry: Entry, twin: Entry) -> Standing:
+    return Standing.STORED if entry.line == twin.line else Standing.CONFLICTING

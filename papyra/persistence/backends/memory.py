@@ -66,8 +66,7 @@ class _Kind:
         return self._next % _TRIM_EVERY == 0
 
     def add(self, entry: Entry) -> RecordConflictError | None:
-        assert entry.id is not None  # noqa: S101  # encoded before
-        incarnation, _, seq = entry.id
+        incarnation, seq = entry.incarnation, entry.seq
         body = entry.line[:-1]
         known = self._by_key.get((incarnation, seq))
         if known is not None:
@@ -147,11 +146,10 @@ class InMemoryPersistence(BasePersistence):
         return stored.kept_span(self._retention.for_kind(kind), self._clock.now())
 
     async def _append(self, entries: list[Entry]) -> Refused:
+        refused: Refused = []
         with self._lock:
-            refused = self._writer_identity.encode(entries)
+            self._writer_identity.encode(entries)
             for position, entry in enumerate(entries):
-                if entry.id is None:
-                    continue
                 kind = self._kinds[entry.record.kind]
                 conflict = kind.add(entry)
                 if conflict is not None:

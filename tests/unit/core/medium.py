@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from papyra.persistence.threads import WriterThread
+from papyra.testing import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from papyra.clock import Clock
 
 
 class Medium:
@@ -37,10 +40,17 @@ class Medium:
 
 @asynccontextmanager
 async def writing(
-    medium: Medium, on_failure: Callable[[BaseException], None] | None = None, max_queue_bytes: int = 1_000
+    medium: Medium,
+    on_failure: Callable[[BaseException], None] | None = None,
+    max_queue_bytes: int = 1_000,
+    clock: Clock | None = None,
 ) -> AsyncIterator[WriterThread[int, int]]:
     writer: WriterThread[int, int] = WriterThread(
-        "test writer", medium.write, on_failure=on_failure, max_queue_bytes=max_queue_bytes
+        "test writer",
+        medium.write,
+        on_failure=on_failure,
+        max_queue_bytes=max_queue_bytes,
+        clock=clock or ManualClock(),
     )
     try:
         yield writer

@@ -165,7 +165,7 @@ def test_what_is_no_identity_is_refused(incarnation: str, seq: int) -> None:
 def test_a_frame_needs_no_more_room_than_it_says() -> None:
     for record in full_records():
         body = codec.encode_body(record)
-        line = codec.frame_record(record.kind, body, incarnation="x" * 64, seq=2**63 - 1)
+        line, _ = codec.frame_record(record.kind, body, incarnation="x" * 64, seq=2**63 - 1)
         assert len(line) - len(body) <= codec.FRAME_ROOM
 
 
@@ -181,7 +181,8 @@ def test_a_change_of_the_payload_after_encoding_changes_nothing() -> None:
     payload = {"n": [1]}
     body = codec.encode_body(event(1, payload=payload))
     payload["n"].append(2)
-    assert decoded(codec.frame_record("event", body, incarnation="i", seq=1)[:-1]).payload == {"n": [1]}
+    line, _ = codec.frame_record("event", body, incarnation="i", seq=1)
+    assert decoded(line[:-1]).payload == {"n": [1]}
 
 
 def test_decoded_records_share_nothing_that_can_be_changed() -> None:

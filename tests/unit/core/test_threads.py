@@ -9,6 +9,7 @@ import pytest
 
 from papyra.exceptions import StoreFailedError, StoreFullError
 from papyra.persistence.threads import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, WriterThread, run_sync
+from papyra.testing import ManualClock
 from tests.unit.core.medium import Medium, entered, until, writing
 
 if TYPE_CHECKING:
@@ -35,6 +36,33 @@ async def test_what_queues_up_during_a_write_is_one_batch() -> None:
         medium.gate.set()
         await asyncio.gather(first, *others)
     assert medium.batches == [[0], list(range(1, 50))]
+
+
+@pytest.mark.parametrize(("write_takes", "sizes"), [(1.0, [1, 32, 32]), (5.0, [1, 64])])
+async def test_half_of_many_is_left_for_the_next_batch_if_callers_take_longer_than_the_write(
+    write_takes: float, sizes: list[int]
+) -> None:
+    medium, clock = Medium(), ManualClock()
+    readings = clock.monotonic
+    seen: list[float] = []
+
+    def write(items: list[int]) -> list[int]:
+        clock.advance(write_takes)
+        return medium.write(items)
+
+    def monotonic() -> float:
+        seen.append(readings())
+        return seen[-1]
+
+    clock.monotonic = monotonic  # type: ignore[method-assign]
+    writer: WriterThread[int, int] = WriterThread("halves", write, clock=clock)
+    await writer.submit(0, 1)
+    await until(lambda: len(seen) % 2 == 1)  # it reads the clock before and after each write and each wait
+    clock.advance(3.0)
+    await asyncio.gather(*[writer.put(item, 1) for item in range(64)])
+    await writer.aclose(lambda: None)
+    assert [len(batch) for batch in medium.batches] == sizes
+    assert medium.written == [0, *range(64)]
 
 
 async def test_a_batch_is_bounded_by_bytes_and_one_item_may_be_larger() -> None:

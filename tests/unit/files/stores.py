@@ -35,6 +35,9 @@ class QuickFs(LocalFs):
 
     sync_all = sync
 
+    def write_synced(self, fd: int, data: bytes | memoryview) -> int:
+        return self.write(fd, data)
+
     def sync_folder(self, folder: Path) -> None:
         del folder
 
