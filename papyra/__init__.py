@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from papyra.actor import Actor
+    from papyra.actor import Actor, handles
     from papyra.address import ActorAddress
     from papyra.audit import Accounting, ActorInfo, AuditReport
     from papyra.context import ActorContext
@@ -19,9 +19,21 @@ if TYPE_CHECKING:
         NameTaken,
         PapyraError,
         PersistenceStartupError,
+        RedeliveryRefused,
+        StashFull,
+        UnhandledMessage,
     )
     from papyra.hooks import FailureInfo, SystemHooks
-    from papyra.messages import DeadLetterReason, ProxyCall, ProxyGetAttr, ProxySetAttr
+    from papyra.messages import (
+        DeadLetterReason,
+        MailboxPolicy,
+        PipeFailed,
+        ProxyCall,
+        ProxyGetAttr,
+        ProxySetAttr,
+        ReceiveTimeout,
+        Request,
+    )
     from papyra.payloads import message
     from papyra.proxy import ActorProxy, ProxyAccessor
     from papyra.ref import ActorRef, DeadLetter, Terminated
@@ -47,19 +59,27 @@ _HOMES = {
     "FailureInfo": "papyra.hooks",
     "MailboxClosed": "papyra.exceptions",
     "MailboxFull": "papyra.exceptions",
+    "MailboxPolicy": "papyra.messages",
     "NameTaken": "papyra.exceptions",
     "PapyraError": "papyra.exceptions",
     "PersistenceStartupError": "papyra.exceptions",
+    "PipeFailed": "papyra.messages",
     "ProxyAccessor": "papyra.proxy",
     "ProxyCall": "papyra.messages",
     "ProxyGetAttr": "papyra.messages",
     "ProxySetAttr": "papyra.messages",
+    "ReceiveTimeout": "papyra.messages",
+    "RedeliveryRefused": "papyra.exceptions",
+    "Request": "papyra.messages",
+    "StashFull": "papyra.exceptions",
     "StopReason": "papyra.events",
     "Strategy": "papyra.supervision",
     "SupervisionPolicy": "papyra.supervision",
     "SupervisorDecision": "papyra.supervision",
     "SystemHooks": "papyra.hooks",
     "Terminated": "papyra.ref",
+    "UnhandledMessage": "papyra.exceptions",
+    "handles": "papyra.actor",
     "message": "papyra.payloads",
 }
 
@@ -80,20 +100,28 @@ __all__ = [
     "FailureInfo",
     "MailboxClosed",
     "MailboxFull",
+    "MailboxPolicy",
     "NameTaken",
     "PapyraError",
     "PersistenceStartupError",
+    "PipeFailed",
     "ProxyAccessor",
     "ProxyCall",
     "ProxyGetAttr",
     "ProxySetAttr",
+    "ReceiveTimeout",
+    "RedeliveryRefused",
+    "Request",
+    "StashFull",
     "StopReason",
     "Strategy",
     "SupervisionPolicy",
     "SupervisorDecision",
     "SystemHooks",
     "Terminated",
+    "UnhandledMessage",
     "__version__",
+    "handles",
     "message",
 ]
 

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from papyra.exceptions import UnhandledMessage
+from papyra.handlers import handler_for, handlers_of, handles
+from papyra.ref import M, Recipient
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from papyra.context import ActorContext
     from papyra.ref import ActorRef
     from papyra.supervision import SupervisorDecision
 
+__all__ = ["Actor", "attach", "handles"]
 
-class Actor:
-    """State that only its own messages touch, one at a time."""
+_MOST_CLASSES = 1024
+
+
+class Actor(Recipient[M]):
+    """State that only its own messages touch, one at a time. ``Actor[M]`` takes messages of type ``M``.
+
+    A subclass overrides `receive`, or marks methods with `handles`.
+    """
 
     proxied: ClassVar[Collection[str] | None] = None
     """The names a proxy may reach; ``None``: every public name that the class adds to this one."""
 
     _context: ActorContext | None = None
+    _handlers: ClassVar[Mapping[type, str]] = {}
+    _methods: ClassVar[dict[type, Callable[..., Any]]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls._handlers = handlers_of(cls)
+        cls._methods = {}
 
     @property
     def context(self) -> ActorContext:
@@ -36,10 +54,13 @@ class Actor:
         """Run after the last message, once the children have stopped; before each restart too."""
 
     def receive(self, message: Any) -> Any:
-        """Handle one message, ``async`` or not; what it returns is the reply to an ask."""
-        raise NotImplementedError(
-            f"{type(self).__qualname__} does not say how to receive {type(message).__qualname__}"
-        )
+        """Handle one message, ``async`` or not; what it returns is the reply to an ask.
+
+        Unless overridden it calls the method that `handles` the message; without one it raises
+        `UnhandledMessage`, which an override may raise too.
+        """
+        method = self._methods.get(type(message)) or _method_for(type(self), message)
+        return method(self, message)
 
     async def on_child_failure(self, child_ref: ActorRef, exc: BaseException) -> SupervisorDecision | None:
         """Decide about a child's failure, between two messages; ``None`` leaves it to the policy."""
@@ -54,3 +75,16 @@ def attach(actor: Actor, context: ActorContext) -> None:
             f"the factory returned a {type(actor).__qualname__} that another actor has; return a new one"
         )
     actor._context = context  # noqa: SLF001
+
+
+def _method_for(cls: type[Actor], message: object) -> Callable[..., Any]:
+    kind = type(message)
+    if not cls._handlers:
+        raise NotImplementedError(f"{cls.__qualname__} does not say how to receive {kind.__qualname__}")
+    name = handler_for(cls._handlers, kind)
+    if name is None:
+        raise UnhandledMessage(f"{cls.__qualname__} handles no {kind.__qualname__}", message)
+    method: Callable[..., Any] = getattr(cls, name)
+    if len(cls._methods) < _MOST_CLASSES:
+        cls._methods[kind] = method
+    return method

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from papyra.messages import CURRENT_MESSAGE, MailboxPolicy
 
 if TYPE_CHECKING:
-    from papyra.ref import ActorRef
+    from collections.abc import Mapping
+
+    from papyra.ref import ActorRef, Delivery, M, Recipient
     from papyra.supervision import SupervisionPolicy
 
-ActorFactory = Callable[..., object]
+ActorFactory = Callable[..., Any]
 DEFAULT_CAPACITY = 1024
 
 
@@ -23,13 +27,14 @@ class System(Protocol):
 
     def spawn(
         self,
-        actor_factory: ActorFactory,
+        actor_factory: Callable[..., Recipient[M]],
         *args: object,
         name: str | None = ...,
         policy: SupervisionPolicy | None = ...,
         mailbox_capacity: int | None = ...,
+        mailbox_policy: MailboxPolicy | str = ...,
         parent: ActorRef | None = ...,
-    ) -> ActorRef:
+    ) -> ActorRef[M]:
         """Spawn an actor, at the top of the tree unless ``parent`` is given."""
         ...
 
@@ -64,15 +69,13 @@ class _Surroundings(Protocol):
     @property
     def sender_ref(self) -> ActorRef | None: ...
     @property
-    def message_id(self) -> str: ...
-    def spawn_child(
-        self,
-        factory: ActorFactory,
-        args: tuple[object, ...],
-        name: str | None,
-        policy: SupervisionPolicy | None,
-        capacity: int | None,
-    ) -> ActorRef: ...
+    def message_ids(self) -> tuple[str, str, str]: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def forward(self, ref: ActorRef, message: object) -> Delivery: ...
+    def stash(self) -> None: ...
+    def unstash(self) -> None: ...
+    def spawn_child(self, factory: ActorFactory, args: tuple[object, ...], **options: Any) -> ActorRef: ...
     def stop_self(self) -> None: ...
     def watch(self, ref: ActorRef) -> None: ...
     def unwatch(self, ref: ActorRef) -> None: ...
@@ -114,18 +117,59 @@ class ActorContext:
     @property
     def message_id(self) -> str:
         """The id of the current message, as the history has it; empty between messages."""
-        return self._around.message_id
+        return self._around.message_ids[0]
+
+    @property
+    def cause_id(self) -> str:
+        """The id of the message whose handler sent the current one; empty if it came from outside."""
+        return self._around.message_ids[1]
+
+    @property
+    def root_id(self) -> str:
+        """The id of the message from outside with which it all began."""
+        return self._around.message_ids[2]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the current message, which go with whatever its handler sends."""
+        return self._around.headers
+
+    def forward(self, ref: ActorRef, message: object = CURRENT_MESSAGE) -> Delivery:
+        """Hand the current message, or ``message`` in its place, on to ``ref``, which answers its sender.
+
+        What the handler returns answers nobody. Raises `RuntimeError` where there is no message to hand on.
+        """
+        return self._around.forward(ref, message)
+
+    def stash(self) -> None:
+        """Put the current message aside, until `unstash_all` or a restart; its asker waits on.
+
+        Raises `StashFull` beyond the mailbox's capacity, `RuntimeError` where there is no message.
+        """
+        self._around.stash()
+
+    def unstash_all(self) -> None:
+        """Put all that was set aside in front of the mailbox, in order."""
+        self._around.unstash()
 
     def spawn_child(
         self,
-        actor_factory: ActorFactory,
+        actor_factory: Callable[..., Recipient[M]],
         *args: object,
         name: str | None = None,
         mailbox_capacity: int | None = DEFAULT_CAPACITY,
+        mailbox_policy: MailboxPolicy | str = MailboxPolicy.BACKPRESSURE,
         policy: SupervisionPolicy | None = None,
-    ) -> ActorRef:
+    ) -> ActorRef[M]:
         """Spawn an actor that this one supervises and that stops before it."""
-        return self._around.spawn_child(actor_factory, args, name, policy, mailbox_capacity)
+        return self._around.spawn_child(
+            actor_factory,
+            args,
+            name=name,
+            mailbox_capacity=mailbox_capacity,
+            mailbox_policy=mailbox_policy,
+            policy=policy,
+        )
 
     async def stop_self(self) -> None:
         """Stop once the current message has ended; returns at once."""

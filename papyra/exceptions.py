@@ -32,6 +32,22 @@ class MailboxFull(PapyraError):  # pairs with MailboxClosed
     """More senders wait for room than the mailbox has places."""
 
 
+class StashFull(PapyraError):  # pairs with MailboxFull
+    """As many messages are put aside as the mailbox has places."""
+
+
+class UnhandledMessage(PapyraError):  # what it says of a message, not of a fault
+    """The actor has no handler for ``message``: that is a dead letter, and no failure of the actor."""
+
+    def __init__(self, text: str, message: object = None) -> None:
+        super().__init__(text)
+        self.message = message
+
+
+class RedeliveryRefused(PapyraError, ValueError):  # the decision, as the user meets it
+    """A dead letter cannot be sent again as asked; the text says what is in the way, and what would do."""
+
+
 class NameTaken(PapyraError, ValueError):
     """Another living child of the same parent has this name."""
 

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 AttrPath = tuple[str, ...]
+R = TypeVar("R")
+
+
+class Request(Generic[R]):
+    """Base of a message whose reply is an ``R``: what `papyra.ref.ActorRef.ask` of it returns."""
+
+    __slots__ = ()
+
+
+class MailboxPolicy(StrEnum):
+    """What becomes of a message that finds the mailbox full; each one that is lost is a letter OVERFLOW.
+
+    ``BACKPRESSURE``: it is taken, up to once more the capacity, and who awaits the tell waits for room; more
+    than that is refused with `papyra.exceptions.MailboxFull` at the await. ``DROP_NEW`` and ``DROP_OLDEST``
+    lose a message and tell nobody but an asker. ``FAIL`` raises at the call.
+    """
+
+    BACKPRESSURE = "backpressure"
+    DROP_NEW = "drop_new"
+    DROP_OLDEST = "drop_oldest"
+    FAIL = "fail"
 
 
 class Timeout(Enum):
@@ -19,6 +40,15 @@ class Timeout(Enum):
 
 
 SYSTEM_TIMEOUT: Final = Timeout.SYSTEM
+
+
+class Current(Enum):
+    """Stands for the message that is being handled."""
+
+    MESSAGE = "the current one"
+
+
+CURRENT_MESSAGE: Final = Current.MESSAGE
 
 
 class DeadLetterReason(StrEnum):
@@ -63,3 +93,15 @@ class ProxySetAttr:
 
     attr_path: AttrPath
     value: object
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveTimeout:
+    """Nothing came for as long as `papyra.context.ActorContext.set_receive_timeout` said."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipeFailed:
+    """What was given to `papyra.context.ActorContext.pipe_to_self` raised."""
+
+    error: BaseException

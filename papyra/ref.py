@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, overload
 
 from papyra.messages import SYSTEM_TIMEOUT, DeadLetterReason, Timeout
 from papyra.proxy import ActorProxy
@@ -11,9 +11,19 @@ from papyra.proxy import ActorProxy
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator, Mapping
 
+    from typing_extensions import TypeVar  # a type checker has it, no installation needs it
+
     from papyra.address import ActorAddress
     from papyra.events import StopReason
     from papyra.exceptions import PapyraError
+    from papyra.messages import Request
+
+    M = TypeVar("M", contravariant=True, default=Any)  # noqa: PLC0105  # what error messages show
+    R = TypeVar("R")
+else:
+    from typing import TypeVar
+
+    M = TypeVar("M", contravariant=True)  # noqa: PLC0105  # as above
 
 
 class Delivery:
@@ -64,12 +74,27 @@ class _Endpoint(Protocol):
     def actor_type(self) -> str: ...
     @property
     def is_alive(self) -> bool: ...
-    def tell(self, message: object) -> Delivery: ...
-    def ask(self, message: object, timeout: float | Timeout | None) -> Coroutine[object, object, Any]: ...
+    def tell(
+        self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> Delivery: ...
+    def send(
+        self, message: object, ttl: float | None, headers: Mapping[str, str] | None
+    ) -> Coroutine[object, object, None]: ...
+    def ask(
+        self, message: object, timeout: float | Timeout | None, headers: Mapping[str, str] | None
+    ) -> Coroutine[object, object, Any]: ...
 
 
-class ActorRef:
-    """Speaks to one actor, across its restarts. Equal to every other reference to the same actor."""
+class Recipient(Generic[M]):
+    """What takes messages of type ``M``: the base of `papyra.actor.Actor`, known to references."""
+
+
+class ActorRef(Generic[M]):
+    """Speaks to one actor, across its restarts. Equal to every other reference to the same actor.
+
+    ``ttl``: seconds after which the message is not worth handling any more: a letter EXPIRED. ``headers``
+    travel with a message and on to whatever its handler sends; without any, those of the current message do.
+    """
 
     __slots__ = ("__weakref__", "_endpoint")
 
@@ -100,22 +125,56 @@ class ActorRef:
         """Whether the actor takes messages."""
         return self._endpoint.is_alive
 
-    def tell(self, message: object) -> Delivery:
-        """Put ``message`` into the mailbox, now; never raises here. Await the result to wait for room."""
-        return self._endpoint.tell(message)
+    def tell(
+        self, message: M, *, ttl: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> Delivery:
+        """Put ``message`` into the mailbox, now. Await the result to wait for room.
 
+        Raises nothing here, but `MailboxFull` under `papyra.messages.MailboxPolicy.FAIL`.
+        """
+        if ttl is None and headers is None:
+            return self._endpoint.tell(message)
+        return self._endpoint.tell(message, ttl, headers)
+
+    def send(
+        self, message: M, *, ttl: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> Coroutine[object, object, None]:
+        """Wait for room in the mailbox, however long, then put ``message`` there.
+
+        Raises `ActorStopped` if the actor stops first. Cancelled, it has sent nothing.
+        """
+        return self._endpoint.send(message, ttl, headers)
+
+    @overload
     def ask(
-        self, message: object, *, timeout: float | Timeout | None = SYSTEM_TIMEOUT
+        self,
+        message: Request[R],
+        *,
+        timeout: float | Timeout | None = ...,
+        headers: Mapping[str, str] | None = ...,
+    ) -> Coroutine[object, object, R]: ...
+    @overload
+    def ask(
+        self, message: M, *, timeout: float | Timeout | None = ..., headers: Mapping[str, str] | None = ...
+    ) -> Coroutine[object, object, Any]: ...
+    def ask(
+        self,
+        message: Any,
+        *,
+        timeout: float | Timeout | None = SYSTEM_TIMEOUT,
+        headers: Mapping[str, str] | None = None,
     ) -> Coroutine[object, object, Any]:
         """Send ``message`` and return the handler's result, or raise what it raised.
 
-        One deadline covers queueing and handling: `AskTimeout`. ``None`` waits for ever.
+        One deadline covers queueing and handling: `AskTimeout`. ``None`` waits for ever. The reply to a
+        `papyra.messages.Request` of ``R`` is an ``R``.
         """
-        return self._endpoint.ask(message, timeout)
+        return self._endpoint.ask(message, timeout, headers)
 
     def proxy(self, *, timeout: float | Timeout | None = SYSTEM_TIMEOUT) -> ActorProxy:
         """Return an object whose method calls are asks."""
-        return ActorProxy(self, timeout=timeout)
+        to_any: ActorRef[Any] = self
+        return ActorProxy(to_any, timeout=timeout)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorRef) and endpoint_of(other) is self._endpoint

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 from papyra._runtime import reports
 from papyra._runtime.cell import cell_of
 from papyra._runtime.kernel import Kernel
+from papyra._runtime.mailbox import MailboxLimits
 from papyra._runtime.options import Options, TimeFunction, registry_of
 from papyra.address import ActorAddress, check_system_id
 from papyra.audit import panel_lines
 from papyra.clock import SYSTEM_CLOCK, Clock
-from papyra.context import DEFAULT_CAPACITY, ActorFactory
+from papyra.context import DEFAULT_CAPACITY
 from papyra.exceptions import SystemNotRunning
+from papyra.messages import MailboxPolicy
 from papyra.payloads import DEFAULT_LIMITS, DEFAULT_WORDS, MessageRegistry, PayloadLimits, Redaction
 from papyra.persistence.backends.memory import InMemoryPersistence
 from papyra.ref import ActorRef, DeadLetter
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.models import CompactionReport, PersistenceRecoveryConfig
     from papyra.persistence.startup import PersistenceStartupConfig
+    from papyra.ref import M, Recipient
     from papyra.supervision import SupervisionPolicy
 
 
@@ -166,19 +169,21 @@ class ActorSystem:
 
     def spawn(
         self,
-        actor_factory: ActorFactory,
+        actor_factory: Callable[..., Recipient[M]],
         *args: object,
         name: str | None = None,
         policy: SupervisionPolicy | None = None,
         mailbox_capacity: int | None = DEFAULT_CAPACITY,
+        mailbox_policy: MailboxPolicy | str = MailboxPolicy.BACKPRESSURE,
         parent: ActorRef | None = None,
-    ) -> ActorRef:
+    ) -> ActorRef[M]:
         """Spawn ``actor_factory(*args)``: a class or a function that returns a fresh `papyra.Actor`.
 
         Default policy: restart for an actor with a name, else stop. ``mailbox_capacity=None``: no bound.
         """
+        limits = MailboxLimits.of(mailbox_capacity, mailbox_policy)
         return self._running().spawn(
-            actor_factory, args, name=name, policy=policy, capacity=mailbox_capacity, parent=parent
+            actor_factory, args, name=name, policy=policy, limits=limits, parent=parent
         )
 
     def ref_for(self, target: ActorAddress | str) -> ActorRef:

@@ -42,6 +42,11 @@ class AskDeadlines:
         if self._timer is None or deadline < self._due:
             self._schedule(deadline)
 
+    def fail(self, envelope: Envelope) -> None:
+        """Tell the asker, if there is one that was not told yet, that its time is over."""
+        if envelope.reply is not None and not envelope.reply.done():
+            envelope.reply.set_exception(_timeout_of(envelope, self._loop.time()))
+
     def close(self, envelope: Envelope) -> None:
         """Forget an ask that is over, however it ended."""
         del self._open[envelope.id]
@@ -64,8 +69,8 @@ class AskDeadlines:
         while heap and (heap[0][0] <= now or heap[0][1] not in self._open):
             _, number = heapq.heappop(heap)
             envelope = self._open.get(number)
-            if envelope is not None and envelope.reply is not None and not envelope.reply.done():
-                envelope.reply.set_exception(_timeout_of(envelope, now))
+            if envelope is not None:
+                self.fail(envelope)
         if heap:
             self._schedule(heap[0][0])
 

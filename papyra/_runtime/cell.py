@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from papyra._runtime import passing
 from papyra._runtime.facts import NOWHERE, End, Origin
 from papyra._runtime.mailbox import CURRENT, Envelope
+from papyra._runtime.phases import ChildFailed, Escalated, Phase
 from papyra._runtime.receiver import Receiver
 from papyra._runtime.texts import error_text
 from papyra.actor import Actor
@@ -21,38 +21,14 @@ from papyra.ref import ActorRef, Terminated, endpoint_of
 
 if TYPE_CHECKING:
     from asyncio import Future, Task, TimerHandle
+    from collections.abc import Mapping
 
     from papyra._runtime.facts import Failure
+    from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.site import Site
     from papyra.context import ActorFactory, System
+    from papyra.ref import Delivery
     from papyra.supervision import RestartHistory, SupervisionPolicy, SupervisorDecision, Verdict
-
-
-class Phase(Enum):
-    """Where an actor is in its life. Messages are handled in `RUNNING` only."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    SUSPENDED = "suspended"
-    RESTARTING = "restarting"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class ChildFailed:
-    """Asks a parent what to do about a child."""
-
-    child: ActorRef
-    error: BaseException
-    answer: Future[SupervisorDecision | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Escalated:
-    """Hands a child's failure to its parent."""
-
-    child_path: str
-    failure: Failure
 
 
 class Cell(Receiver):
@@ -99,9 +75,9 @@ class Cell(Receiver):
         factory: ActorFactory,
         args: tuple[object, ...],
         policy: SupervisionPolicy,
-        capacity: int | None,
+        limits: MailboxLimits,
     ) -> None:
-        super().__init__(site, number, name, path, capacity)
+        super().__init__(site, number, name, path, limits)
         self.parent = parent
         self.children: dict[int, Cell] | None = None
         self.factory = factory
@@ -124,6 +100,11 @@ class Cell(Receiver):
         self.stop_waiters: list[Future[None]] | None = None
 
     @property
+    def is_over(self) -> bool:
+        """Whether the actor has ended."""
+        return self.phase is Phase.STOPPED
+
+    @property
     def system(self) -> System:
         """The facade."""
         return self.site.system
@@ -140,27 +121,47 @@ class Cell(Receiver):
 
     @property
     def sender_ref(self) -> ActorRef | None:
-        """Who sent the current message."""
-        sender = None if self.current is None else self.current.sender
+        """Who sent the message at hand."""
+        at_hand = passing.at_hand(self)
+        sender = None if at_hand is None else at_hand.sender
         return sender.ref if isinstance(sender, Receiver) else None
 
     @property
-    def message_id(self) -> str:
-        """The stored id of the current message."""
-        return "" if self.current is None else self.site.journal.message_id(self.current.id)
+    def message_ids(self) -> tuple[str, str, str]:
+        """The stored ids of the message at hand, its cause and its root."""
+        at_hand = passing.at_hand(self)
+        if at_hand is None:
+            return "", "", ""
+        name = self.site.journal.message_id
+        return name(at_hand.id), name(at_hand.cause), name(at_hand.root)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the message at hand."""
+        at_hand = passing.at_hand(self)
+        return {} if at_hand is None or at_hand.headers is None else dict(at_hand.headers)
+
+    def forward(self, ref: ActorRef, message: object) -> Delivery:
+        """Hand the current message on."""
+        return passing.forward(self, cell_of(ref), message)
+
+    def stash(self) -> None:
+        """Put the current message aside."""
+        passing.stash(self)
+
+    def unstash(self) -> None:
+        """Put what was set aside in front of the queue."""
+        if self.box is not None:
+            self.box.bring_back()
 
     def spawn_child(
         self,
         factory: ActorFactory,
         args: tuple[object, ...],
-        name: str | None,
-        policy: SupervisionPolicy | None,
-        capacity: int | None,
+        **options: Any,
     ) -> ActorRef:
         """Spawn below this actor."""
-        return self.system.spawn(
-            factory, *args, name=name, policy=policy, mailbox_capacity=capacity, parent=self.ref
-        )
+        return self.system.spawn(factory, *args, parent=self.ref, **options)
 
     def stop_self(self) -> None:
         """Stop after the current message."""

@@ -26,18 +26,20 @@ from papyra._runtime.turns import live
 from papyra.address import ActorAddress, split_reference
 from papyra.clock import mint_incarnation
 from papyra.events import StopReason
-from papyra.exceptions import ActorNotFound, PapyraError, SystemNotRunning
+from papyra.exceptions import ActorNotFound, MailboxFull, PapyraError, SystemNotRunning
 from papyra.payloads import message_name
 from papyra.persistence.models import EventType
 from papyra.persistence.startup import run_startup_check
+from papyra.ref import Refusal
 
 if TYPE_CHECKING:
+    from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.options import Options
     from papyra.audit import AuditReport
     from papyra.context import ActorFactory, System
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.models import CompactionReport
-    from papyra.ref import ActorRef
+    from papyra.ref import ActorRef, Delivery
     from papyra.supervision import SupervisionPolicy
 
 _log = logging.getLogger(__name__)
@@ -132,14 +134,14 @@ class Kernel:
         *,
         name: str | None,
         policy: SupervisionPolicy | None,
-        capacity: int | None,
+        limits: MailboxLimits,
         parent: ActorRef | None,
     ) -> ActorRef:
         """Spawn an actor."""
         if not self.is_open:
             raise SystemNotRunning("the system is closing and starts no actors", reason="shutdown")
         cell = spawning.spawn(
-            self.site, factory, args, name=name, policy=policy, capacity=capacity, parent=parent
+            self.site, factory, args, name=name, policy=policy, limits=limits, parent=parent
         )
         return cell.ref
 
@@ -174,7 +176,7 @@ class Kernel:
 
     async def broadcast(self, message: object, actor_type: type | str | None, *, alive_only: bool) -> int:
         """Tell everybody first, then wait for room where it is wanting; returns how many took the message."""
-        deliveries = [cell.tell(message) for cell in self.cells(actor_type, alive_only=alive_only)]
+        deliveries = [_offer(cell, message) for cell in self.cells(actor_type, alive_only=alive_only)]
         outcomes = await asyncio.gather(*deliveries, return_exceptions=True)
         return sum(not isinstance(outcome, PapyraError) for outcome in outcomes)
 
@@ -297,6 +299,13 @@ class Kernel:
     def _note_problem(self, problem: str, error: BaseException | None) -> None:
         del problem, error  # the recorder has logged it
         self.problems += 1
+
+
+def _offer(cell: Cell, message: object) -> Delivery:
+    try:
+        return cell.tell(message)
+    except MailboxFull as error:
+        return Refusal(error)
 
 
 def _calling_cell() -> Cell | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from sys import maxsize
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from papyra.exceptions import MailboxFull, PapyraError
+from papyra.exceptions import ConfigurationError, MailboxFull, PapyraError
+from papyra.messages import MailboxPolicy
 from papyra.ref import Delivery
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from papyra._runtime.identity import Identity
 
@@ -34,6 +38,10 @@ class Envelope(msgspec.Struct):
     deadline: float | None
     headers: Mapping[str, str] | None
     at: float
+
+
+class Notice(Envelope):
+    """A message of the runtime's own: it always fits, and no policy drops it."""
 
 
 CURRENT: ContextVar[Envelope | None] = ContextVar("papyra_current_message", default=None)
@@ -73,38 +81,164 @@ class Waiting(Delivery):
             raise self._error
 
 
+class Ticket:
+    """A sender that waits for room with its message still in hand; ``accept`` takes it, or says why not."""
+
+    __slots__ = ("_accept", "_future", "envelope")
+
+    def __init__(
+        self, envelope: Envelope, future: Future[None], accept: Callable[[Envelope], PapyraError | None]
+    ) -> None:
+        self.envelope = envelope
+        self._future = future
+        self._accept = accept
+
+    def use(self) -> bool:
+        """Hand the message in; ``False`` if its sender has gone."""
+        if self._future.done():
+            return False
+        error = self._accept(self.envelope)
+        if error is None:
+            self._future.set_result(None)
+        else:
+            self._future.set_exception(error)
+        return True
+
+
+class MailboxLimits(NamedTuple):
+    """What one actor's mailbox may hold, and what becomes of more."""
+
+    capacity: int
+    policy: MailboxPolicy = MailboxPolicy.BACKPRESSURE
+
+    @classmethod
+    @lru_cache(maxsize=256)  # most actors share them
+    def of(cls, capacity: int | None, policy: MailboxPolicy | str) -> MailboxLimits:
+        """Check what a spawn says; ``None``: no bound. Raises `ConfigurationError`."""
+        if capacity is not None and capacity < 1:
+            raise ConfigurationError(
+                f"mailbox_capacity must be 1 or more, or None for no bound, not {capacity}"
+            )
+        try:
+            policy = MailboxPolicy(policy)
+        except ValueError as error:
+            known = ", ".join(MailboxPolicy)
+            raise ConfigurationError(f"mailbox_policy is one of {known}, not {policy!r:.100}") from error
+        return cls(maxsize if capacity is None else capacity, policy)
+
+
 class Mailbox:
-    """The messages of one actor, oldest first; up to ``capacity`` more may wait for room behind them."""
+    """The messages of one actor, oldest first, and those put aside; senders that wait for room."""
 
-    __slots__ = ("capacity", "queue", "waiting")
+    __slots__ = ("_offered", "capacity", "policy", "queue", "stash", "waiting")
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, limits: MailboxLimits) -> None:
+        self.capacity, self.policy = limits
         self.queue: deque[Envelope] = deque()
-        self.waiting: deque[Waiting] | None = None
+        self.waiting: deque[Waiting | Ticket] | None = None
+        self.stash: list[Envelope] | None = None
+        self._offered = 0
+
+    def __len__(self) -> int:
+        return len(self.queue) + len(self.stash or ())
 
     def offer(self, envelope: Envelope, loop: AbstractEventLoop) -> Waiting | None:
         """Queue a message beyond the capacity; ``None`` if as many as that wait already."""
-        if self.waiting is None:
-            self.waiting = deque()
-        if len(self.waiting) >= self.capacity:
+        if self._offered >= self.capacity:
             return None
         delivery = Waiting(loop)
-        self.waiting.append(delivery)
+        self._line().append(delivery)
+        self._offered += 1
         self.queue.append(envelope)
         return delivery
 
+    def wait(self, ticket: Ticket) -> None:
+        """Put a sender into the line."""
+        self._line().append(ticket)
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Forget a sender that has gone."""
+        if self.waiting is not None:
+            with suppress(ValueError):  # it has had its turn
+                self.waiting.remove(ticket)
+
+    def _line(self) -> deque[Waiting | Ticket]:
+        if self.waiting is None:
+            self.waiting = deque()
+        return self.waiting
+
     def make_room(self) -> None:
-        """Note that a message was taken out: the longest waiting one has room now."""
-        if self.waiting:
-            self.waiting.popleft().settle()
+        """Note that a message was taken out: who is first in line has room now."""
+        while self.waiting:
+            first = self.waiting[0]
+            if isinstance(first, Waiting):
+                self.waiting.popleft()
+                self._offered -= 1
+                first.settle()
+                return
+            if len(self.queue) >= self.capacity:
+                return
+            self.waiting.popleft()
+            if first.use():
+                return
 
     def refuse_waiting(self, error: PapyraError) -> None:
         """Tell every waiting sender that its message will not be handled."""
         while self.waiting:
-            self.waiting.popleft().settle(error)
+            first = self.waiting.popleft()
+            if isinstance(first, Waiting):
+                first.settle(error)
+            else:
+                first.use()
+        self._offered = 0
+
+    def drop_oldest(self) -> Envelope | None:
+        """Take out the oldest message that may be dropped; ``None`` if there is none."""
+        for at, envelope in enumerate(self.queue):
+            if type(envelope) is not Notice:
+                del self.queue[at]
+                return envelope
+        return None
+
+    def set_aside(self, envelope: Envelope) -> bool:
+        """Put ``envelope`` into the stash; ``False`` if that is full."""
+        if self.stash is None:
+            self.stash = []
+        if len(self.stash) >= self.capacity:
+            return False
+        self.stash.append(envelope)
+        return True
+
+    def take_from_stash(self, envelope: Envelope) -> bool:
+        """Undo `set_aside` of the newest; whether that was ``envelope``."""
+        if not self.stash or self.stash[-1] is not envelope:
+            return False
+        self.stash.pop()
+        return True
+
+    def bring_back(self) -> None:
+        """Put what was set aside in front of the queue, in order."""
+        if self.stash:
+            self.queue.extendleft(reversed(self.stash))
+            self.stash = None
+
+
+def is_over(envelope: Envelope, now: float) -> bool:
+    """Whether the message is not worth handling: its asker was told so, or its time to live has passed."""
+    deadline, reply = envelope.deadline, envelope.reply
+    if deadline is None:
+        return False
+    return deadline <= now or (reply is not None and reply.done() and not reply.cancelled())
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy; raises `TypeError` for anything but text by text."""
+    for pair in headers.items():
+        if not all(isinstance(part, str) for part in pair):
+            raise TypeError(f"headers are text by text, not {pair[0]!r:.50}: {pair[1]!r:.50}")
+    return dict(headers)
 
 
 def mailbox_full(target: Identity, capacity: int) -> MailboxFull:
     """Return the error of a message that found no place."""
-    return MailboxFull(f"{target.path} has {capacity} messages in its mailbox and as many waiting for room")
+    return MailboxFull(f"{target.path} has {capacity} messages in its mailbox, and takes no more")

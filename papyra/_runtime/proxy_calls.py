@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from papyra.actor import Actor
 from papyra.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from papyra.messages import AttrPath
 
 PROXY_MESSAGES = frozenset({ProxyCall, ProxyGetAttr, ProxySetAttr})
@@ -17,22 +20,35 @@ _OWN_NAMES = frozenset(name for name in dir(Actor) if not name.startswith("_"))
 class RefusedError(AttributeError):
     """The proxy may not reach that; the caller is told, the actor has not failed."""
 
+    def __init__(self, text: str, message: object = None) -> None:
+        super().__init__(text)
+        self.message = message
+
 
 def perform(actor: Actor, message: object) -> object:
     """Do what ``message`` says and return the result, which may have to be awaited."""
+    try:
+        act = _prepared(actor, message)
+    except RefusedError as error:
+        error.message = message
+        raise
+    return act()
+
+
+def _prepared(actor: Actor, message: object) -> Callable[[], object]:
     match message:
         case ProxyCall(attr_path, args, kwargs):
             method = _resolve(actor, attr_path)
             if not callable(method):
                 raise RefusedError(f"{_name(actor, attr_path)} is not a method")
-            return method(*args, **(kwargs or {}))
+            return partial(method, *args, **(kwargs or {}))
         case ProxyGetAttr(attr_path):
-            return _resolve(actor, attr_path)
+            found = _resolve(actor, attr_path)
+            return lambda: found
         case ProxySetAttr(attr_path, value):
             _check(actor, attr_path)
             owner = _resolve(actor, attr_path[:-1]) if len(attr_path) > 1 else actor
-            setattr(owner, attr_path[-1], value)
-            return None
+            return partial(setattr, owner, attr_path[-1], value)
         case _:
             raise RefusedError(f"not a proxy message: {type(message).__qualname__}")
 

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from math import isnan
-from sys import maxsize
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from papyra._runtime.identity import Identity
-from papyra._runtime.mailbox import CURRENT, Envelope, Mailbox, mailbox_full
+from papyra._runtime.mailbox import (
+    CURRENT,
+    Envelope,
+    Mailbox,
+    Notice,
+    Ticket,
+    checked_headers,
+    is_over,
+    mailbox_full,
+)
 from papyra.exceptions import ActorStopped, PapyraError
-from papyra.messages import DeadLetterReason, Timeout
+from papyra.messages import DeadLetterReason, MailboxPolicy, Timeout
 from papyra.ref import TAKEN, ActorRef, Delivery, Refusal
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
+    from collections.abc import Mapping
 
     from papyra._runtime.facts import Origin
+    from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.site import Site
 
 _DISCARDED_AT_ONCE = 256
@@ -34,9 +44,9 @@ class Receiver(Identity):
 
     __slots__ = (
         "box",
-        "capacity",
         "closed",
         "current",
+        "limits",
         "parked",
         "retiring",
         "scope",
@@ -46,10 +56,10 @@ class Receiver(Identity):
         "waiter",
     )
 
-    def __init__(self, site: Site, number: int, name: str | None, path: str, capacity: int | None) -> None:
+    def __init__(self, site: Site, number: int, name: str | None, path: str, limits: MailboxLimits) -> None:
         super().__init__(site.system_id, number, name, path)
         self.site = site
-        self.capacity = maxsize if capacity is None else capacity
+        self.limits = limits
         self.scope = Context()
         self.box: Mailbox | None = None
         self.task: Task[None] | None = None
@@ -70,26 +80,81 @@ class Receiver(Identity):
         """A reference to this actor; all of them are equal."""
         return ActorRef(self)
 
-    def tell(self, message: object) -> Delivery:
-        """Put ``message`` into the mailbox."""
-        envelope = self.wrap(message, None)
-        return self.enqueue(envelope) if self.closed is None else self.refuse(envelope)
+    def tell(
+        self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> Delivery:
+        """Put ``message`` into the mailbox; the order of these calls is the order of handling."""
+        site = self.site
+        if get_ident() != site.thread:  # the counts, and so the accounting, are this thread's
+            site.check_thread()
+        number, cause = next(site.ids), CURRENT.get()
+        if cause is None:
+            envelope = Envelope(message, None, number, 0, number, None, self, None, None, site.time())
+        else:
+            envelope = Envelope(
+                message,
+                None,
+                number,
+                cause.id,
+                cause.root or number,
+                cause.target,
+                self,
+                None,
+                cause.headers,
+                site.time(),
+            )
+        if ttl is not None or headers is not None:
+            _mark(envelope, ttl, headers)
+        box = self.box
+        if self.closed is not None or box is None or len(box.queue) >= box.capacity:
+            return self.enqueue(envelope)
+        if self.waiter is not None:
+            self.wake()
+        site.counts.accepted += 1
+        box.queue.append(envelope)
+        return TAKEN
 
-    async def ask(self, message: object, timeout: float | Timeout | None) -> Any:
+    async def send(
+        self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Wait for room, then put ``message`` into the mailbox."""
+        envelope = self.wrap(message, None, ttl, headers)
+        box = self.box
+        if box is None or self.closed is not None or (len(box.queue) < box.capacity and not box.waiting):
+            error = self.enqueue(envelope).error
+            if error is not None:
+                raise error
+            return
+        if self._is_calling():
+            raise PapyraError(f"{self.path} waits for room in its own mailbox, and would wait for ever")
+        future: Future[None] = self.site.loop.create_future()
+        ticket = Ticket(envelope, future, self._accept)
+        box.wait(ticket)
+        try:
+            await future
+        except asyncio.CancelledError:
+            box.withdraw(ticket)
+            raise
+
+    async def ask(
+        self,
+        message: object,
+        timeout: float | Timeout | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Put ``message`` into the mailbox and wait for the reply."""
         site = self.site
-        current = CURRENT.get()
-        if current is not None and current.target is self and asyncio.current_task() is self.task:
+        if self._is_calling():
             raise PapyraError(f"{self.path} asks itself while it handles a message, and would wait for ever")
         if isinstance(timeout, Timeout):
             timeout = site.default_timeout
         if timeout is not None and isnan(timeout):  # it would compare with no other deadline
             raise ValueError("nan is no timeout; None waits for ever")
         reply: Future[Any] = site.loop.create_future()
-        envelope = self.wrap(message, reply)
-        delivery = self.enqueue(envelope) if self.closed is None else self.refuse(envelope)
-        if delivery.error is not None:
-            raise delivery.error
+        envelope = self.wrap(message, reply, None, headers)
+        error = self.enqueue(envelope).error
+        if error is not None:
+            raise error
         if timeout is None:
             return await reply
         site.asks.add(envelope, envelope.at + timeout)
@@ -98,21 +163,37 @@ class Receiver(Identity):
         finally:
             site.asks.close(envelope)
 
-    def wrap(self, message: object, reply: Future[Any] | None) -> Envelope:
+    def _is_calling(self) -> bool:
+        current = CURRENT.get()
+        return current is not None and current.target is self and asyncio.current_task() is self.task
+
+    def wrap(
+        self,
+        message: object,
+        reply: Future[Any] | None,
+        ttl: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Envelope:
         """Return ``message`` with a number, and with what caused it."""
         site = self.site
-        if get_ident() != site.thread:  # the counts, and so the accounting, are this thread's
+        if get_ident() != site.thread:
             site.check_thread()
         number, cause = next(site.ids), CURRENT.get()
         if cause is None:
-            return Envelope(message, reply, number, 0, number, None, self, None, None, site.time())
-        root, headers = cause.root or number, cause.headers
-        return Envelope(
-            message, reply, number, cause.id, root, cause.target, self, None, headers, site.time()
-        )
+            envelope = Envelope(message, reply, number, 0, number, None, self, None, None, site.time())
+        else:
+            root, carried = cause.root or number, cause.headers
+            envelope = Envelope(
+                message, reply, number, cause.id, root, cause.target, self, None, carried, site.time()
+            )
+        if ttl is not None or headers is not None:
+            _mark(envelope, ttl, headers)
+        return envelope
 
     def enqueue(self, envelope: Envelope) -> Delivery:
-        """Take ``envelope`` in; the order of these calls is the order of handling."""
+        """Take ``envelope`` in, or say why not."""
+        if self.closed is not None:
+            return self.refuse(envelope)
         box = self.box
         if box is None:
             box = self.rouse()
@@ -122,12 +203,40 @@ class Receiver(Identity):
         if len(box.queue) < box.capacity:
             box.queue.append(envelope)
             return TAKEN
-        delivery = box.offer(envelope, self.site.loop)
-        if delivery is not None:
-            return delivery
+        return self._overflow(box, envelope)
+
+    def _overflow(self, box: Mailbox, envelope: Envelope) -> Delivery:
+        match box.policy:
+            case MailboxPolicy.BACKPRESSURE:
+                delivery = box.offer(envelope, self.site.loop)
+                return delivery or self._lose(envelope)
+            case MailboxPolicy.DROP_NEW:
+                refusal = self._lose(envelope)
+                return TAKEN if envelope.reply is None else refusal
+            case MailboxPolicy.DROP_OLDEST:
+                oldest = box.drop_oldest()
+                if oldest is None:
+                    return self._lose(envelope)
+                refusal = self._lose(oldest)
+                if oldest.reply is not None and not oldest.reply.done():
+                    oldest.reply.set_exception(refusal.error)
+                box.queue.append(envelope)
+                return TAKEN
+            case MailboxPolicy.FAIL:
+                raise self._lose(envelope).error
+
+    def _lose(self, envelope: Envelope) -> Refusal:
         self.site.counts.dead += 1
         self.site.letters.add(envelope, self.ref, DeadLetterReason.OVERFLOW)
-        return Refusal(mailbox_full(self, box.capacity))
+        return Refusal(mailbox_full(self, self.limits.capacity))
+
+    def _accept(self, envelope: Envelope) -> PapyraError | None:
+        """Take in what its sender has waited for to find room."""
+        if self.closed is not None or self.box is None:
+            return self.refuse(envelope).error
+        self.site.counts.accepted += 1
+        self.box.queue.append(envelope)
+        return None
 
     def refuse(self, envelope: Envelope) -> Refusal:
         """Account for a message that came too late."""
@@ -145,14 +254,14 @@ class Receiver(Identity):
             root = origin.root or number
             site.counts.accepted += 1
             box.queue.append(
-                Envelope(notice, None, number, origin.id, root, sender, self, None, None, site.time())
+                Notice(notice, None, number, origin.id, root, sender, self, None, None, site.time())
             )
 
     def rouse(self) -> Mailbox:
         """Begin a task for what comes next."""
         site = self.site
         site.check_thread()
-        self.box = box = Mailbox(self.capacity)
+        self.box = box = Mailbox(self.limits)
         self.retiring = False
         if not site.active:
             site.on_activity()
@@ -184,7 +293,7 @@ class Receiver(Identity):
 
     def pending(self) -> int:
         """Count the messages that are neither handled nor given up."""
-        waiting = 0 if self.box is None else len(self.box.queue)
+        waiting = 0 if self.box is None else len(self.box)
         return waiting + (self.current is not None)
 
     def discard_soon(self) -> None:
@@ -195,7 +304,10 @@ class Receiver(Identity):
     def discard_queued(self) -> bool:
         """Make letters of some queued messages and fail their askers; whether none is left."""
         box = self.box
-        if box is None or not box.queue:
+        if box is None:
+            return True
+        box.bring_back()
+        if not box.queue:
             return True
         reason = self.closed
         if reason is DeadLetterReason.TARGET_STOPPED or reason is None:
@@ -205,7 +317,7 @@ class Receiver(Identity):
         for _ in range(min(len(box.queue), _DISCARDED_AT_ONCE)):
             envelope = box.queue.popleft()
             reply = envelope.reply
-            if reply is not None and reply.done() and not reply.cancelled():
+            if is_over(envelope, self.site.time()):
                 self.site.expire(envelope, self.ref)
                 continue
             self.site.counts.dead += 1
@@ -217,3 +329,12 @@ class Receiver(Identity):
     def stopped_error(self) -> ActorStopped:
         """Return what a sender is told."""
         return ActorStopped(f"{self.path} is not running")
+
+
+def _mark(envelope: Envelope, ttl: float | None, headers: Mapping[str, str] | None) -> None:
+    if ttl is not None:
+        if not ttl >= 0:  # also refuses NaN
+            raise ValueError(f"ttl must be 0 or more seconds, not {ttl!r:.50}")
+        envelope.deadline = envelope.at + ttl
+    if headers is not None:
+        envelope.headers = checked_headers(headers)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from papyra._runtime.cell import Cell, Phase
+from papyra._runtime.phases import Phase
 from papyra.audit import Accounting, ActorInfo, AuditReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from papyra._runtime.cell import Cell
     from papyra._runtime.recorder import Recorder
     from papyra._runtime.site import Site
     from papyra._runtime.tree import Tree

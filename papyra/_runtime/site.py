@@ -110,6 +110,7 @@ class Site:
     def expire(self, envelope: Envelope, ref: ActorRef) -> None:
         """Count a message whose deadline passed before its turn came."""
         self.counts.expired += 1
+        self.asks.fail(envelope)
         self.letters.add(envelope, ref, DeadLetterReason.EXPIRED)
 
     def late_reply(self, envelope: Envelope, ref: ActorRef) -> None:

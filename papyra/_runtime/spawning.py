@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papyra._runtime.cell import Cell, Phase, cell_of, overrides
+from papyra._runtime.cell import Cell, cell_of, overrides
+from papyra._runtime.phases import Phase
 from papyra._runtime.tree import path_below
 from papyra._runtime.turns import begin, build
 from papyra.address import check_name
-from papyra.exceptions import ActorStopped, ConfigurationError
+from papyra.exceptions import ActorStopped
 from papyra.supervision import RESTART_POLICY, STOP_POLICY
 
 if TYPE_CHECKING:
+    from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.site import Site
     from papyra.context import ActorFactory
     from papyra.ref import ActorRef
@@ -25,7 +27,7 @@ def spawn(  # noqa: PLR0913  # as the facade says it
     *,
     name: str | None,
     policy: SupervisionPolicy | None,
-    capacity: int | None,
+    limits: MailboxLimits,
     parent: ActorRef | None,
 ) -> Cell:
     """Return a new cell with its instance made; what the factory raises is the caller's, and no actor is.
@@ -33,8 +35,6 @@ def spawn(  # noqa: PLR0913  # as the facade says it
     ``on_start`` runs in the actor's own task, before its first message.
     """
     site.check_thread()
-    if capacity is not None and capacity < 1:
-        raise ConfigurationError(f"mailbox_capacity must be 1 or more, or None for no bound, not {capacity}")
     above = None if parent is None else _living(parent)
     if name is not None:
         site.tree.check_free(above, check_name(name))
@@ -48,7 +48,7 @@ def spawn(  # noqa: PLR0913  # as the facade says it
         factory=factory,
         args=args,
         policy=policy or (STOP_POLICY if name is None else RESTART_POLICY),
-        capacity=capacity,
+        limits=limits,
     )
     cell.actor = cell.scope.run(build, cell)
     site.tree.attach(cell)

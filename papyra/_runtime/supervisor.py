@@ -6,9 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from papyra._runtime.calls import attempt
-from papyra._runtime.cell import Cell, ChildFailed, Escalated, Phase, overrides
+from papyra._runtime.cell import Cell, overrides
 from papyra._runtime.facts import End, Failure
 from papyra._runtime.mailbox import CURRENT
+from papyra._runtime.phases import ChildFailed, Escalated, Phase
 from papyra.events import StopReason
 from papyra.supervision import RestartHistory, SupervisorDecision, Verdict, decide
 

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 
 from papyra._runtime import supervisor
 from papyra._runtime.calls import attempt, is_fatal, running_task
-from papyra._runtime.cell import Cell, Phase
 from papyra._runtime.facts import Failure
 from papyra._runtime.identity import type_name
-from papyra._runtime.mailbox import CURRENT, Envelope, Mailbox
+from papyra._runtime.mailbox import CURRENT, Envelope, Mailbox, is_over
+from papyra._runtime.phases import Phase
 from papyra._runtime.proxy_calls import PROXY_MESSAGES, RefusedError, perform
 from papyra.actor import Actor, attach
 from papyra.events import StopReason
-from papyra.exceptions import PapyraError
+from papyra.exceptions import PapyraError, UnhandledMessage
 from papyra.messages import DeadLetterReason
 from papyra.supervision import SupervisorDecision
 
 if TYPE_CHECKING:
+    from papyra._runtime.cell import Cell
     from papyra._runtime.site import Site
 
 _log = logging.getLogger(__name__)
@@ -94,8 +95,7 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
         envelope = queue.popleft()
         if box.waiting:
             box.make_room()
-        reply = envelope.reply
-        if reply is not None and reply.done() and not reply.cancelled():
+        if envelope.deadline is not None and is_over(envelope, time()):
             site.expire(envelope, cell.ref)
             continue
         cell.current, cell.since = envelope, now
@@ -110,10 +110,11 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
                 raise
             await _fail(cell, envelope, error)
             return
-        if cell.current is not envelope:  # it was given up meanwhile
+        if cell.current is not envelope:  # it was passed on, put aside or given up meanwhile
             return
         cell.current = None
         counts.handled += 1
+        reply = envelope.reply
         if reply is not None:
             if reply.done():
                 site.late_reply(envelope, cell.ref)
@@ -131,25 +132,38 @@ def _share(site: Site) -> int:
 
 
 async def _fail(cell: Cell, envelope: Envelope, error: BaseException) -> None:
-    if cell.current is not envelope:
-        return
-    cell.current = None
-    reply, site = envelope.reply, cell.site
-    if isinstance(error, RefusedError):
-        site.counts.dead += 1
-        site.letters.add(envelope, cell.ref, DeadLetterReason.UNHANDLED, error)
-        if reply is not None and not reply.done():
-            reply.set_exception(error)
+    if cell.is_over:
         return
     failure = Failure(error, "receive", envelope)
-    site.counts.failed += 1
-    site.letters.add(envelope, cell.ref, DeadLetterReason.HANDLER_FAILED, failure.text)
-    if reply is not None and not reply.done():
-        reply.set_exception(_for_the_asker(error, cell))
+    if cell.current is envelope or (cell.box is not None and cell.box.take_from_stash(envelope)):
+        cell.current = None  # else it is accounted for where it was passed on to
+        reply, site = envelope.reply, cell.site
+        if _is_refusal(error, envelope):
+            site.counts.dead += 1
+            site.letters.add(envelope, cell.ref, DeadLetterReason.UNHANDLED, error)
+            if reply is not None and not reply.done():
+                reply.set_exception(_told_to_the_asker(error))
+            return
+        site.counts.failed += 1
+        site.letters.add(envelope, cell.ref, DeadLetterReason.HANDLER_FAILED, failure.text)
+        if reply is not None and not reply.done():
+            reply.set_exception(_for_the_asker(error, cell))
     cell.urgent = True
     await supervisor.handle(cell, failure)
-    if cell.phase is not Phase.STOPPED:
+    if not cell.is_over:
         cell.settle()
+
+
+def _is_refusal(error: BaseException, envelope: Envelope) -> bool:
+    """Whether the actor said that it does not take this very message; another's refusal is a failure."""
+    return isinstance(error, RefusedError | UnhandledMessage) and error.message is envelope.message
+
+
+def _told_to_the_asker(error: BaseException) -> BaseException:
+    """Return a refusal that the asker cannot pass off as its own by raising it."""
+    told = type(error)(str(error))
+    told.__cause__ = error
+    return told
 
 
 async def _start(cell: Cell) -> None:
@@ -181,6 +195,8 @@ async def _restart(cell: Cell) -> None:
     await asyncio.sleep(0)  # a restart that fails at once must not keep the loop for itself
     if cell.phase is Phase.STOPPED or (cell.end is not None and cell.drain_timer is None):
         return
+    if cell.box is not None:
+        cell.box.bring_back()
     actor, error = await attempt(build, cell)
     if isinstance(actor, Actor):
         cell.actor = actor
