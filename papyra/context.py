@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from papyra.messages import CURRENT_MESSAGE, MailboxPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Hashable, Mapping
 
     from papyra.ref import ActorRef, Delivery, M, Recipient
     from papyra.supervision import SupervisionPolicy
 
 ActorFactory = Callable[..., Any]
 DEFAULT_CAPACITY = 1024
+T = TypeVar("T")
 
 
 class System(Protocol):
@@ -25,7 +26,7 @@ class System(Protocol):
         """The system's stable name."""
         ...
 
-    def spawn(
+    def spawn(  # noqa: PLR0913  # options, all by name
         self,
         actor_factory: Callable[..., Recipient[M]],
         *args: object,
@@ -33,6 +34,7 @@ class System(Protocol):
         policy: SupervisionPolicy | None = ...,
         mailbox_capacity: int | None = ...,
         mailbox_policy: MailboxPolicy | str = ...,
+        passivate_after: float | None = ...,
         parent: ActorRef | None = ...,
     ) -> ActorRef[M]:
         """Spawn an actor, at the top of the tree unless ``parent`` is given."""
@@ -53,6 +55,57 @@ class System(Protocol):
     def now(self) -> float:
         """Return the time that records carry."""
         ...
+
+
+class Timers(Protocol):
+    """An actor's timers, by key: any hashable. They send messages to the actor itself.
+
+    Starting a key anew replaces its timer. After `cancel`, a restart or a stop no message of the timer is
+    handled any more, even if it was queued. Mailbox policies do not hold for them.
+    """
+
+    def start_once(self, key: Hashable, message: object, *, after: float) -> None:
+        """Send ``message`` once, ``after`` seconds from now."""
+        ...
+
+    def start_periodic(
+        self, key: Hashable, message: object, *, every: float, first: float | None = None
+    ) -> None:
+        """Send ``message`` each ``every`` seconds, the first time in ``first``.
+
+        While one is still queued no other is added, and what was missed is not made up for.
+        """
+        ...
+
+    def cancel(self, key: Hashable) -> bool:
+        """End the timer of ``key``; whether there was one."""
+        ...
+
+    def cancel_all(self) -> None:
+        """End all."""
+        ...
+
+    def is_active(self, key: Hashable) -> bool:
+        """Whether a message of ``key`` is still to come."""
+        ...
+
+    def keys(self) -> tuple[Hashable, ...]:
+        """Return the keys that are active."""
+        ...
+
+
+class _Own(Protocol):
+    """What a context needs of the runtime for things that end with the instance."""
+
+    @property
+    def timers(self) -> Timers: ...
+    def set_receive_timeout(self, seconds: float | None) -> None: ...
+    def pipe(
+        self,
+        awaitable: Awaitable[Any],
+        on_result: Callable[[Any], object] | None,
+        on_error: Callable[[BaseException], object] | None,
+    ) -> None: ...
 
 
 class _Surroundings(Protocol):
@@ -77,6 +130,8 @@ class _Surroundings(Protocol):
     def unstash(self) -> None: ...
     def spawn_child(self, factory: ActorFactory, args: tuple[object, ...], **options: Any) -> ActorRef: ...
     def stop_self(self) -> None: ...
+    @property
+    def own(self) -> _Own: ...
     def watch(self, ref: ActorRef) -> None: ...
     def unwatch(self, ref: ActorRef) -> None: ...
 
@@ -152,6 +207,32 @@ class ActorContext:
         """Put all that was set aside in front of the mailbox, in order."""
         self._around.unstash()
 
+    @property
+    def timers(self) -> Timers:
+        """Messages to the actor itself, later."""
+        return self._around.own.timers
+
+    def set_receive_timeout(self, seconds: float | None) -> None:
+        """Be sent `papyra.messages.ReceiveTimeout` each time nothing was to do for so long; ``None``: never.
+
+        Forgotten at a restart.
+        """
+        self._around.own.set_receive_timeout(seconds)
+
+    def pipe_to_self(
+        self,
+        awaitable: Awaitable[T],
+        *,
+        on_result: Callable[[T], object] | None = None,
+        on_error: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        """Await something without holding up the mailbox: its outcome comes back as a message.
+
+        That is the result, or what ``on_result`` makes of it; for an error `papyra.messages.PipeFailed`, or
+        what ``on_error`` makes of it. At a restart or stop the work is cancelled and nothing comes.
+        """
+        self._around.own.pipe(awaitable, on_result, on_error)
+
     def spawn_child(
         self,
         actor_factory: Callable[..., Recipient[M]],
@@ -159,6 +240,7 @@ class ActorContext:
         name: str | None = None,
         mailbox_capacity: int | None = DEFAULT_CAPACITY,
         mailbox_policy: MailboxPolicy | str = MailboxPolicy.BACKPRESSURE,
+        passivate_after: float | None = None,
         policy: SupervisionPolicy | None = None,
     ) -> ActorRef[M]:
         """Spawn an actor that this one supervises and that stops before it."""
@@ -168,6 +250,7 @@ class ActorContext:
             name=name,
             mailbox_capacity=mailbox_capacity,
             mailbox_policy=mailbox_policy,
+            passivate_after=passivate_after,
             policy=policy,
         )
 

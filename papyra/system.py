@@ -21,6 +21,7 @@ from papyra.messages import MailboxPolicy
 from papyra.payloads import DEFAULT_LIMITS, DEFAULT_WORDS, MessageRegistry, PayloadLimits, Redaction
 from papyra.persistence.backends.memory import InMemoryPersistence
 from papyra.ref import ActorRef, DeadLetter
+from papyra.signals import StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -156,6 +157,18 @@ class ActorSystem:
         elif self._options.close_persistence:
             await self._persistence.aclose()
 
+    async def serve(self) -> int | None:
+        """Start if need be, run until SIGTERM or SIGINT, and close; returns the signal.
+
+        A second signal does not wait: it ends the process, and the next start records what was lost. For the
+        main thread only. Returns ``None`` if the system was closed by somebody else.
+        """
+        stop = StopRequest()
+        with stop.listening():
+            async with self:
+                await self._begun().wait_closing(stop.requested)
+        return stop.signal
+
     async def __aenter__(self) -> Self:
         try:
             await self.start()
@@ -167,7 +180,7 @@ class ActorSystem:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def spawn(
+    def spawn(  # noqa: PLR0913  # options, all by name
         self,
         actor_factory: Callable[..., Recipient[M]],
         *args: object,
@@ -175,13 +188,15 @@ class ActorSystem:
         policy: SupervisionPolicy | None = None,
         mailbox_capacity: int | None = DEFAULT_CAPACITY,
         mailbox_policy: MailboxPolicy | str = MailboxPolicy.BACKPRESSURE,
+        passivate_after: float | None = None,
         parent: ActorRef | None = None,
     ) -> ActorRef[M]:
         """Spawn ``actor_factory(*args)``: a class or a function that returns a fresh `papyra.Actor`.
 
         Default policy: restart for an actor with a name, else stop. ``mailbox_capacity=None``: no bound.
+        ``passivate_after``: seconds of idling after which the actor stops.
         """
-        limits = MailboxLimits.of(mailbox_capacity, mailbox_policy)
+        limits = MailboxLimits.of(mailbox_capacity, mailbox_policy, passivate_after)
         return self._running().spawn(
             actor_factory, args, name=name, policy=policy, limits=limits, parent=parent
         )

@@ -6,7 +6,8 @@ from asyncio import CancelledError
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from papyra._runtime import passing
+from papyra._runtime import passing, watching
+from papyra._runtime.belongings import Belongings
 from papyra._runtime.facts import NOWHERE, End, Origin
 from papyra._runtime.mailbox import CURRENT, Envelope
 from papyra._runtime.phases import ChildFailed, Escalated, Phase
@@ -17,14 +18,15 @@ from papyra.context import ActorContext
 from papyra.events import StopReason
 from papyra.exceptions import ActorStopped
 from papyra.messages import DeadLetterReason
-from papyra.ref import ActorRef, Terminated, endpoint_of
+from papyra.ref import ActorRef, endpoint_of
 
 if TYPE_CHECKING:
-    from asyncio import Future, Task, TimerHandle
+    from asyncio import Future, Task
     from collections.abc import Mapping
 
     from papyra._runtime.facts import Failure
     from papyra._runtime.mailbox import MailboxLimits
+    from papyra._runtime.scheduling import Alarm
     from papyra._runtime.site import Site
     from papyra.context import ActorFactory, System
     from papyra.ref import Delivery
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 class Cell(Receiver):
     """One actor. ``urgent`` tells its task to look at anything but messages first.
 
-    ``end`` is set as soon as the end is decided; after it only the names, ``end`` and ``closed`` are of use.
     ``ready``: ``on_start`` has succeeded, so ``on_stop`` is due.
     """
 
@@ -42,11 +43,11 @@ class Cell(Receiver):
         "actor",
         "answer",
         "args",
+        "belongings",
         "children",
         "commands",
         "context",
         "drain_timer",
-        "end",
         "factory",
         "failure",
         "gone",
@@ -58,8 +59,6 @@ class Cell(Receiver):
         "restarts",
         "stop_waiters",
         "urgent",
-        "watchers",
-        "watching",
     )
 
     actor: Actor
@@ -88,15 +87,13 @@ class Cell(Receiver):
         self.phase = Phase.STARTING
         self.urgent = True
         self.ready = False
-        self.end: End | None = None
-        self.drain_timer: TimerHandle | None = None
+        self.belongings: Belongings | None = None
+        self.drain_timer: Alarm | None = None
         self.failure: tuple[Failure, Verdict] | None = None
         self.commands: deque[ChildFailed | Escalated] | None = None
         self.answer: Future[SupervisorDecision | None] | None = None
         self.gone: Future[None] | None = None
         self.restarts: RestartHistory | None = None
-        self.watchers: set[Cell] | None = None
-        self.watching: set[Cell] | None = None
         self.stop_waiters: list[Future[None]] | None = None
 
     @property
@@ -149,6 +146,17 @@ class Cell(Receiver):
         """Put the current message aside."""
         passing.stash(self)
 
+    @property
+    def own(self) -> Belongings:
+        """What this actor has beside a mailbox, from now on."""
+        if self.belongings is None:
+            self.belongings = Belongings(self, self.passivate)
+        return self.belongings
+
+    def passivate(self) -> None:
+        """Stop after idling too long."""
+        self.request_stop(StopReason.PASSIVATED, "it had nothing to do for long")
+
     def unstash(self) -> None:
         """Put what was set aside in front of the queue."""
         if self.box is not None:
@@ -169,27 +177,11 @@ class Cell(Receiver):
 
     def watch(self, ref: ActorRef) -> None:
         """Have this actor told when ``ref`` ends."""
-        target = cell_of(ref)
-        if target is self:
-            raise ValueError(f"{self.path} cannot watch itself: it will not be there to be told")
-        if target.phase is Phase.STOPPED:
-            assert target.end is not None  # noqa: S101  # nothing stops without a reason
-            self.notify(Terminated(ref, target.end.reason), Origin.of(CURRENT.get()), target)
-            return
-        if target.watchers is None:
-            target.watchers = set()
-        if self.watching is None:
-            self.watching = set()
-        target.watchers.add(self)
-        self.watching.add(target)
+        watching.watch(self, cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
         """End `watch`."""
-        target = cell_of(ref)
-        if target.watchers is not None:
-            target.watchers.discard(self)
-        if self.watching is not None:
-            self.watching.discard(target)
+        watching.unwatch(self, cell_of(ref))
 
     def condition(self, now: float) -> str:
         """Say what the actor is doing."""
@@ -236,7 +228,7 @@ class Cell(Receiver):
         if self.end is None:
             self.decide_end(End(reason=reason, text=text, origin=Origin.of(CURRENT.get())))
             if drain_seconds is not None and self.box is not None and self.box.queue:
-                self.drain_timer = self.site.loop.call_later(drain_seconds, self.end_drain)
+                self.drain_timer = self.site.call_later(drain_seconds, self.end_drain)
                 self.settle()
                 return
         elif self.drain_timer is None or drain_seconds is not None:
@@ -259,6 +251,8 @@ class Cell(Receiver):
         is_shutdown = end.reason is StopReason.SHUTDOWN or self.site.is_closing
         self.closed = DeadLetterReason.SHUTDOWN if is_shutdown else DeadLetterReason.TARGET_STOPPED
         self.site.tree.free_name(self)
+        if self.belongings is not None:
+            self.belongings.close()
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(None)
 
@@ -321,7 +315,7 @@ class Cell(Receiver):
         if site.emptied is not None and not site.emptied.done() and not len(site.tree):
             site.emptied.set_result(None)
         site.journal.stopped(self, end, on_stop_error)
-        self._tell_watchers(end)
+        watching.tell_watchers(self, end)
         self.clear_commands()
         if parent is not None and not parent.children and parent.gone is not None and not parent.gone.done():
             parent.gone.set_result(None)
@@ -346,16 +340,6 @@ class Cell(Receiver):
             f"{self.path} is not running ({self.end.reason.value}{text})", reason=self.end.reason.value
         )
 
-    def _tell_watchers(self, end: End) -> None:
-        ref = self.ref
-        for watcher in tuple(self.watchers or ()):  # one that an eager task tells at once may unwatch
-            if watcher.watching is not None:
-                watcher.watching.discard(self)
-            watcher.notify(Terminated(ref, end.reason), end.origin, self)
-        for watched in self.watching or ():
-            if watched.watchers is not None:
-                watched.watchers.discard(self)
-
     def _let_go(self) -> None:
         if self.drain_timer is not None:
             self.drain_timer.cancel()
@@ -364,6 +348,9 @@ class Cell(Receiver):
         self.box = self.task = self.waiter = self.parked = None
         self.parent = self.children = self.gone = self.answer = self.stop_waiters = None
         self.watchers = self.watching = self.restarts = self.failure = None
+        if self.belongings is not None:
+            self.belongings.close()  # on_stop may have started something
+            self.belongings = None
         self.origin = NOWHERE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from contextvars import Context
+from math import inf
 from typing import TYPE_CHECKING
 
 from papyra._runtime import records
@@ -15,11 +15,10 @@ from papyra.persistence.models import EventType, PersistedEvent
 from papyra.ref import ActorRef, DeadLetter
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, TimerHandle
-
     from papyra._runtime.identity import Identity
     from papyra._runtime.journal import Journal
     from papyra._runtime.mailbox import Envelope
+    from papyra._runtime.scheduling import Alarm, Scheduler
     from papyra.clock import Clock
 
 _log = logging.getLogger(__name__)
@@ -34,16 +33,16 @@ class DeadLetterMailbox:
     """The newest letters of a system, and exact counts of all of them."""
 
     def __init__(
-        self, loop: AbstractEventLoop, journal: Journal, clock: Clock, *, system_id: str, in_full: int
+        self, scheduler: Scheduler, journal: Journal, clock: Clock, *, system_id: str, in_full: int
     ) -> None:
         self.total = 0
         self.counts = dict.fromkeys(DeadLetterReason, 0)
-        self._loop = loop
+        self._scheduler = scheduler
         self._journal = journal
         self._clock = clock
         self._system_id = system_id
         self._guard = StormGuard(in_full)
-        self._window: TimerHandle | None = None
+        self._window: Alarm | None = None
         self._is_closed = False
         self._kept: deque[DeadLetter] = deque(maxlen=KEPT_IN_MEMORY)
 
@@ -99,7 +98,7 @@ class DeadLetterMailbox:
         self.total += 1
         self.counts[reason] += 1
         if self._window is None and not self._is_closed:
-            self._window = self._loop.call_later(WINDOW_SECONDS, self.close_window, context=Context())
+            self._window = self._scheduler.call_later(WINDOW_SECONDS, self.close_window)
         return self._guard.admit(group, self._clock.now())
 
     def _keep(self, letter: DeadLetter) -> None:
@@ -121,7 +120,9 @@ class DeadLetterMailbox:
             error=error if isinstance(error, str) else error_text(error),
             timestamp=now,
             attempts=int(reason in _HANDLED),
-            deadline=None if deadline is None else round(now + deadline - self._loop.time(), 6),
+            deadline=None
+            if deadline is None or deadline == inf
+            else round(now + deadline - self._scheduler.time(), 6),
             message_id=self._journal.message_id(envelope.id),
             cause_id=self._journal.message_id(envelope.cause),
             root_id=self._journal.message_id(envelope.root),

@@ -8,7 +8,6 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from papyra._runtime import reports, shutdown, spawning
-from papyra._runtime.asks import AskDeadlines
 from papyra._runtime.calls import is_fatal
 from papyra._runtime.cell import Cell, cell_of
 from papyra._runtime.dead_letters import DeadLetterMailbox
@@ -19,6 +18,7 @@ from papyra._runtime.linger import Linger
 from papyra._runtime.mailbox import CURRENT
 from papyra._runtime.recorder import Recorder
 from papyra._runtime.records import DETAILED_ACTORS
+from papyra._runtime.scheduling import Alarm, Scheduler
 from papyra._runtime.site import Site
 from papyra._runtime.startup import announce, require_start
 from papyra._runtime.tree import Tree
@@ -81,8 +81,9 @@ class Kernel:
             log=self.log,
             hooks=self.hooks,
         )
+        self.scheduler = Scheduler(loop, clock)
         self.letters = DeadLetterMailbox(
-            loop, journal, clock, system_id=options.system_id, in_full=options.letters_in_full
+            self.scheduler, journal, clock, system_id=options.system_id, in_full=options.letters_in_full
         )
         self.tree: Tree[Cell] = Tree()
         self.site = Site(
@@ -92,15 +93,16 @@ class Kernel:
             tree=self.tree,
             journal=journal,
             letters=self.letters,
-            asks=AskDeadlines(loop),
+            scheduler=self.scheduler,
             live=live,
             default_timeout=options.ask_timeout,
         )
         self._linger = Linger(loop, self.site.active)
         self.site.on_activity = self._linger.start
-        self._audit_timer: asyncio.TimerHandle | None = None
+        self._audit_timer: Alarm | None = None
         self._details_due = 0.0
         self._closing: asyncio.Task[int] | None = None
+        self._has_begun_to_close = asyncio.Event()
 
     @classmethod
     async def start(cls, system: System, backend: PersistenceBackend, options: Options) -> Kernel:
@@ -245,6 +247,7 @@ class Kernel:
 
     async def aclose(self) -> int:
         """Shut down; called again it waits for the same. Returns how many records were not written."""
+        self._has_begun_to_close.set()
         while True:
             if self._closing is None or self._closing.cancelled():
                 self._closing = self.site.loop.create_task(
@@ -258,6 +261,15 @@ class Kernel:
                 if is_fatal(error):
                     raise  # the caller was cancelled; else it was the shutdown, and it begins anew
 
+    async def wait_closing(self, requested: asyncio.Event) -> None:
+        """Return once ``requested`` is set, or somebody closes the system."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (requested, self._has_begun_to_close)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
     async def _shut_down(self) -> int:
         site, seconds = self.site, self._options.shutdown_timeout
         deadline = site.loop.time() + seconds
@@ -266,7 +278,6 @@ class Kernel:
             self._audit_timer.cancel()
         killed = await shutdown.stop_actors(site, self.tree, seconds)
         self._linger.stop()
-        site.asks.stop()
         hooks_left = await shutdown.drain_hooks(self.hooks, deadline)
         if self.recorder.is_open:
             self.letters.close()
@@ -280,13 +291,14 @@ class Kernel:
                     "hooks_left": hooks_left,
                 },
             )
+        self.scheduler.close()
         left = max(0.0, deadline - site.loop.time())
         return await self.recorder.aclose(left, close_backend=self._options.close_persistence)
 
     def _schedule_audit(self) -> None:
         interval = self._options.audit_interval
         if interval is not None:
-            self._audit_timer = self.site.loop.call_later(interval, self._audit_now, context=Context())
+            self._audit_timer = self.scheduler.call_later(interval, self._audit_now)
 
     def _audit_now(self) -> None:
         self._schedule_audit()  # first: whatever befalls this one, the heartbeat goes on

@@ -44,6 +44,12 @@ class Notice(Envelope):
     """A message of the runtime's own: it always fits, and no policy drops it."""
 
 
+class Tick(Notice):
+    """A timer's message; its deadline, infinite, is what has `is_over` look at it when its turn comes."""
+
+    is_taken: bool = False
+
+
 CURRENT: ContextVar[Envelope | None] = ContextVar("papyra_current_message", default=None)
 """What the running code was caused by: in an actor's task, and in every task that was started from there."""
 
@@ -110,11 +116,16 @@ class MailboxLimits(NamedTuple):
 
     capacity: int
     policy: MailboxPolicy = MailboxPolicy.BACKPRESSURE
+    passivate_after: float | None = None
 
     @classmethod
     @lru_cache(maxsize=256)  # most actors share them
-    def of(cls, capacity: int | None, policy: MailboxPolicy | str) -> MailboxLimits:
+    def of(
+        cls, capacity: int | None, policy: MailboxPolicy | str, passivate_after: float | None = None
+    ) -> MailboxLimits:
         """Check what a spawn says; ``None``: no bound. Raises `ConfigurationError`."""
+        if passivate_after is not None and not passivate_after > 0:
+            raise ConfigurationError(f"passivate_after must be above 0 seconds, not {passivate_after!r:.50}")
         if capacity is not None and capacity < 1:
             raise ConfigurationError(
                 f"mailbox_capacity must be 1 or more, or None for no bound, not {capacity}"
@@ -124,7 +135,7 @@ class MailboxLimits(NamedTuple):
         except ValueError as error:
             known = ", ".join(MailboxPolicy)
             raise ConfigurationError(f"mailbox_policy is one of {known}, not {policy!r:.100}") from error
-        return cls(maxsize if capacity is None else capacity, policy)
+        return cls(maxsize if capacity is None else capacity, policy, passivate_after)
 
 
 class Mailbox:
@@ -133,13 +144,15 @@ class Mailbox:
     __slots__ = ("_offered", "capacity", "policy", "queue", "stash", "waiting")
 
     def __init__(self, limits: MailboxLimits) -> None:
-        self.capacity, self.policy = limits
+        self.capacity, self.policy, _ = limits
         self.queue: deque[Envelope] = deque()
         self.waiting: deque[Waiting | Ticket] | None = None
         self.stash: list[Envelope] | None = None
         self._offered = 0
 
-    def __len__(self) -> int:
+    @property
+    def pending(self) -> int:
+        """How many messages are queued or set aside. No ``__len__``: an empty mailbox is one, too."""
         return len(self.queue) + len(self.stash or ())
 
     def offer(self, envelope: Envelope, loop: AbstractEventLoop) -> Waiting | None:
@@ -195,10 +208,19 @@ class Mailbox:
     def drop_oldest(self) -> Envelope | None:
         """Take out the oldest message that may be dropped; ``None`` if there is none."""
         for at, envelope in enumerate(self.queue):
-            if type(envelope) is not Notice:
+            if not isinstance(envelope, Notice):
                 del self.queue[at]
                 return envelope
         return None
+
+    def remove(self, envelope: Envelope) -> bool:
+        """Take ``envelope`` out from wherever it stands; whether it was there."""
+        for place in (self.queue, self.stash or []):
+            for at, queued in enumerate(place):
+                if queued is envelope:
+                    del place[at]
+                    return True
+        return False
 
     def set_aside(self, envelope: Envelope) -> bool:
         """Put ``envelope`` into the stash; ``False`` if that is full."""
@@ -224,10 +246,15 @@ class Mailbox:
 
 
 def is_over(envelope: Envelope, now: float) -> bool:
-    """Whether the message is not worth handling: its asker was told so, or its time to live has passed."""
+    """Whether the message is not worth handling: its asker was told so, or its time to live has passed.
+
+    To be asked when its turn has come: a `Tick` learns of it by that.
+    """
     deadline, reply = envelope.deadline, envelope.reply
     if deadline is None:
         return False
+    if type(envelope) is Tick:
+        envelope.is_taken = True
     return deadline <= now or (reply is not None and reply.done() and not reply.cancelled())
 
 

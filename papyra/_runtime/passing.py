@@ -10,11 +10,11 @@ from papyra.messages import CURRENT_MESSAGE
 from papyra.ref import Refusal
 
 if TYPE_CHECKING:
-    from papyra._runtime.cell import Cell
+    from papyra._runtime.receiver import Receiver
     from papyra.ref import Delivery
 
 
-def at_hand(cell: Cell) -> Envelope | None:
+def at_hand(cell: Receiver) -> Envelope | None:
     """Return the message whose handler is running, even once it was passed on; ``None`` between messages."""
     if cell.current is not None:
         return cell.current
@@ -23,7 +23,7 @@ def at_hand(cell: Cell) -> Envelope | None:
     return envelope if is_handled_here else None
 
 
-def forward(cell: Cell, target: Cell, message: object) -> Delivery:
+def forward(cell: Receiver, target: Receiver, message: object) -> Delivery:
     """Give the current message, or ``message`` in its place, to ``target`` with its sender and reply slot."""
     current = _take(cell, "forward")
     cell.site.counts.handled += 1
@@ -48,7 +48,7 @@ def forward(cell: Cell, target: Cell, message: object) -> Delivery:
     return delivery
 
 
-def stash(cell: Cell) -> None:
+def stash(cell: Receiver) -> None:
     """Put the current message aside until `Mailbox.bring_back`; raises `StashFull`."""
     current, box = cell.current, cell.box
     if current is not None and box is not None and not box.set_aside(current):
@@ -56,7 +56,7 @@ def stash(cell: Cell) -> None:
     _take(cell, "stash")
 
 
-def _take(cell: Cell, verb: str) -> Envelope:
+def _take(cell: Receiver, verb: str) -> Envelope:
     current = cell.current
     if current is None:
         raise RuntimeError(f"there is no message to {verb}: it was passed on already, or none is handled")

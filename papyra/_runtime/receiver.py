@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from math import isnan
+from math import inf, isnan
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from papyra._runtime.identity import Identity
 from papyra._runtime.mailbox import (
@@ -14,6 +14,7 @@ from papyra._runtime.mailbox import (
     Envelope,
     Mailbox,
     Notice,
+    Tick,
     Ticket,
     checked_headers,
     is_over,
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
     from asyncio import Future, Task
     from collections.abc import Mapping
 
-    from papyra._runtime.facts import Origin
+    from papyra._runtime.facts import End, Origin
     from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.site import Site
 
 _DISCARDED_AT_ONCE = 256
+N = TypeVar("N", bound=Notice)
 
 
 class Receiver(Identity):
@@ -39,13 +41,15 @@ class Receiver(Identity):
 
     ``closed`` is the reason of letters for messages that come too late, ``None`` while messages are taken.
     ``box`` is there exactly while ``task`` is; ``waiter`` while that task waits for anything to happen;
-    ``current`` is the message that is handled, ``since`` when that began.
+    ``current`` is the message that is handled, ``since`` when that began. ``end`` is set as soon as the end
+    is decided; after it only the names, ``end`` and ``closed`` are of use. Sets are ``None`` until wanted.
     """
 
     __slots__ = (
         "box",
         "closed",
         "current",
+        "end",
         "limits",
         "parked",
         "retiring",
@@ -54,6 +58,8 @@ class Receiver(Identity):
         "site",
         "task",
         "waiter",
+        "watchers",
+        "watching",
     )
 
     def __init__(self, site: Site, number: int, name: str | None, path: str, limits: MailboxLimits) -> None:
@@ -69,11 +75,19 @@ class Receiver(Identity):
         self.closed: DeadLetterReason | None = None
         self.current: Envelope | None = None
         self.since = 0.0
+        self.end: End | None = None
+        self.watchers: set[Receiver] | None = None
+        self.watching: set[Receiver] | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether messages are taken."""
         return self.closed is None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the actor has ended, and not only decided to."""
+        return False
 
     @property
     def ref(self) -> ActorRef:
@@ -157,11 +171,12 @@ class Receiver(Identity):
             raise error
         if timeout is None:
             return await reply
-        site.asks.add(envelope, envelope.at + timeout)
+        envelope.deadline = deadline = envelope.at + timeout
+        alarm = site.scheduler.call_at(deadline, site.expire_ask, envelope)
         try:
             return await reply
         finally:
-            site.asks.close(envelope)
+            alarm.cancel()
 
     def _is_calling(self) -> bool:
         current = CURRENT.get()
@@ -245,17 +260,37 @@ class Receiver(Identity):
         self.site.letters.add(envelope, self.ref, self.closed or DeadLetterReason.TARGET_STOPPED)
         return Refusal(self.stopped_error())
 
-    def notify(self, notice: object, origin: Origin, sender: Identity) -> None:
-        """Put the runtime's own ``notice`` into the mailbox, full or not; a closed one misses it."""
-        if self.closed is None:
-            box = self.box or self.rouse()
-            self.wake()
-            site, number = self.site, next(self.site.ids)
-            root = origin.root or number
-            site.counts.accepted += 1
-            box.queue.append(
-                Notice(notice, None, number, origin.id, root, sender, self, None, None, site.time())
-            )
+    def notify(self, message: object, origin: Origin, sender: Identity) -> None:
+        """Put the runtime's own ``message`` into the mailbox, full or not; a closed one misses it."""
+        self._put(Notice, message, origin, sender, None)
+
+    def tick(self, message: object, origin: Origin) -> Tick | None:
+        """Do so for a timer of this actor."""
+        return self._put(Tick, message, origin, self, inf)
+
+    def _put(
+        self, kind: type[N], message: object, origin: Origin, sender: Identity, deadline: float | None
+    ) -> N | None:
+        if self.closed is not None:
+            return None
+        box = self.rouse() if self.box is None else self.box
+        self.wake()
+        site, number = self.site, next(self.site.ids)
+        root = origin.root or number
+        site.counts.accepted += 1
+        notice = kind(message, None, number, origin.id, root, sender, self, deadline, None, site.time())
+        box.queue.append(notice)
+        return notice
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is to do: the actor's task is there and does not wait."""
+        return self.box is not None and (self.waiter is None or bool(self.box.queue))
+
+    def take_back(self, envelope: Envelope) -> None:
+        """Act as if ``envelope`` had never been sent, if its turn has not come yet."""
+        if self.box is not None and self.box.remove(envelope):
+            self.site.counts.accepted -= 1
 
     def rouse(self) -> Mailbox:
         """Begin a task for what comes next."""
@@ -293,7 +328,7 @@ class Receiver(Identity):
 
     def pending(self) -> int:
         """Count the messages that are neither handled nor given up."""
-        waiting = 0 if self.box is None else len(self.box)
+        waiting = 0 if self.box is None else self.box.pending
         return waiting + (self.current is not None)
 
     def discard_soon(self) -> None:

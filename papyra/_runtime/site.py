@@ -6,16 +6,17 @@ import threading
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from papyra._runtime.asks import expire
 from papyra.messages import DeadLetterReason
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Coroutine
 
-    from papyra._runtime.asks import AskDeadlines
     from papyra._runtime.dead_letters import DeadLetterMailbox
     from papyra._runtime.journal import Journal
     from papyra._runtime.mailbox import Envelope
+    from papyra._runtime.scheduling import Scheduler
     from papyra._runtime.tree import Tree
     from papyra.clock import Clock
     from papyra.context import System
@@ -46,7 +47,7 @@ class Site:
     __slots__ = (
         "active",
         "actor_ids",
-        "asks",
+        "call_later",
         "clock",
         "counts",
         "decision_seconds",
@@ -59,6 +60,7 @@ class Site:
         "live",
         "loop",
         "on_activity",
+        "scheduler",
         "system",
         "system_id",
         "thread",
@@ -75,20 +77,21 @@ class Site:
         tree: Tree[Any],
         journal: Journal,
         letters: DeadLetterMailbox,
-        asks: AskDeadlines,
+        scheduler: Scheduler,
         live: Callable[[Any], Coroutine[object, object, None]],
         default_timeout: float | None,
     ) -> None:
         self.system = system
         self.system_id = system.system_id
         self.loop = loop
-        self.time = loop.time
+        self.time = scheduler.time
         self.thread = threading.get_ident()
         self.clock = clock
         self.tree = tree
         self.journal = journal
         self.letters = letters
-        self.asks = asks
+        self.scheduler = scheduler
+        self.call_later = scheduler.call_later
         self.live = live
         self.on_activity: Callable[[], None] = _nothing
         self.default_timeout = default_timeout
@@ -110,13 +113,17 @@ class Site:
     def expire(self, envelope: Envelope, ref: ActorRef) -> None:
         """Count a message whose deadline passed before its turn came."""
         self.counts.expired += 1
-        self.asks.fail(envelope)
+        expire(envelope, self.time())
         self.letters.add(envelope, ref, DeadLetterReason.EXPIRED)
+
+    def expire_ask(self, envelope: Envelope) -> None:
+        """Tell an asker that its time is over; its message is counted when its turn comes."""
+        expire(envelope, self.time())
 
     def late_reply(self, envelope: Envelope, ref: ActorRef) -> None:
         """Count a reply that nobody waits for any more; its message was handled."""
         self.counts.late_replies += 1
-        waited = self.loop.time() - envelope.at
+        waited = self.time() - envelope.at
         self.letters.add(
             envelope,
             ref,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from papyra._runtime.belongings import Belongings
 from papyra._runtime.cell import Cell, cell_of, overrides
 from papyra._runtime.phases import Phase
 from papyra._runtime.tree import path_below
@@ -52,6 +53,8 @@ def spawn(  # noqa: PLR0913  # as the facade says it
     )
     cell.actor = cell.scope.run(build, cell)
     site.tree.attach(cell)
+    if limits.passivate_after is not None:
+        cell.belongings = Belongings(cell, cell.passivate, limits.passivate_after)
     if overrides(cell.actor, "on_start"):
         cell.rouse()
     else:

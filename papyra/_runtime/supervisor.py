@@ -107,7 +107,7 @@ async def _ask_parent(cell: Cell, failure: Failure) -> SupervisorDecision | None
         return None
     said: Future[SupervisorDecision | None] = site.loop.create_future()
     cell.answer = said
-    timer = site.loop.call_later(site.decision_seconds, _give_up, said)
+    timer = site.call_later(site.decision_seconds, _give_up, said)
     parent.command(ChildFailed(cell.ref, failure.error, said))
     try:
         return await said

@@ -62,9 +62,11 @@ async def _take_turns(cell: Cell) -> None:
             cell.end_drain()
         else:
             CURRENT.set(None)  # an idle actor keeps no message alive
-            if cell.retiring:
+            if cell.retiring and not box.stash:
                 cell.retire()
                 return
+            if cell.belongings is not None:
+                cell.belongings.begin_idling()
             cell.waiter = cell.site.loop.create_future()
             await cell.waiter
 
@@ -192,6 +194,8 @@ async def _restart(cell: Cell) -> None:
     await _stop_children(cell, StopReason.PARENT_STOPPED, "its parent restarts")
     cell.clear_commands()
     await _run_on_stop(cell)
+    if cell.belongings is not None:
+        cell.belongings.let_go()
     await asyncio.sleep(0)  # a restart that fails at once must not keep the loop for itself
     if cell.phase is Phase.STOPPED or (cell.end is not None and cell.drain_timer is None):
         return

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 START = 1_800_000_000.0
 
 
+SETTLING_TURNS = 100
+
+
 class ManualClock:
-    """A `papyra.clock.Clock` that stands still; thread-safe."""
+    """A `papyra.clock.Clock` that stands still; thread-safe.
+
+    A system that was given it takes all its timers from it: asks, timers of actors, backoff, the audit. They
+    fire within `advance`, which then belongs to the system's thread.
+    """
 
     def __init__(self, now: float = START) -> None:
         self._lock = threading.Lock()
         self._now = now
         self._monotonic = 0.0
+        self._subscribed: list[Callable[[], None]] = []
+
+    def subscribe(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called after each `advance`; for the runtime."""
+        self._subscribed.append(function)
+
+    async def settle(self) -> None:
+        """Let a hundred turns of the loop pass: what is due has happened then, and what follows from it."""
+        for _ in range(SETTLING_TURNS):
+            await asyncio.sleep(0)
 
     def now(self) -> float:
         """UTC epoch seconds, where the test has put them."""
@@ -32,6 +54,8 @@ class ManualClock:
         with self._lock:
             self._now += seconds
             self._monotonic += seconds
+        for function in tuple(self._subscribed):
+            function()
 
     def set_wall(self, now: float) -> None:
         """Set the wall clock alone, as an administrator or NTP does; it may go back."""
