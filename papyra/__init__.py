@@ -37,7 +37,15 @@ if TYPE_CHECKING:
     from papyra.payloads import message
     from papyra.proxy import ActorProxy, ProxyAccessor
     from papyra.ref import ActorRef, DeadLetter, Terminated
-    from papyra.supervision import Strategy, SupervisionPolicy, SupervisorDecision
+    from papyra.supervision import (
+        Backoff,
+        MessageFate,
+        RestartScope,
+        RestartType,
+        Strategy,
+        SupervisionPolicy,
+        SupervisorDecision,
+    )
     from papyra.system import ActorSystem
 
 __version__ = "0.1.0.dev0"
@@ -54,12 +62,14 @@ _HOMES = {
     "ActorSystem": "papyra.system",
     "AskTimeout": "papyra.exceptions",
     "AuditReport": "papyra.audit",
+    "Backoff": "papyra.supervision",
     "DeadLetter": "papyra.ref",
     "DeadLetterReason": "papyra.messages",
     "FailureInfo": "papyra.hooks",
     "MailboxClosed": "papyra.exceptions",
     "MailboxFull": "papyra.exceptions",
     "MailboxPolicy": "papyra.messages",
+    "MessageFate": "papyra.supervision",
     "NameTaken": "papyra.exceptions",
     "PapyraError": "papyra.exceptions",
     "PersistenceStartupError": "papyra.exceptions",
@@ -71,6 +81,8 @@ _HOMES = {
     "ReceiveTimeout": "papyra.messages",
     "RedeliveryRefused": "papyra.exceptions",
     "Request": "papyra.messages",
+    "RestartScope": "papyra.supervision",
+    "RestartType": "papyra.supervision",
     "StashFull": "papyra.exceptions",
     "StopReason": "papyra.events",
     "Strategy": "papyra.supervision",
@@ -95,12 +107,14 @@ __all__ = [
     "ActorSystem",
     "AskTimeout",
     "AuditReport",
+    "Backoff",
     "DeadLetter",
     "DeadLetterReason",
     "FailureInfo",
     "MailboxClosed",
     "MailboxFull",
     "MailboxPolicy",
+    "MessageFate",
     "NameTaken",
     "PapyraError",
     "PersistenceStartupError",
@@ -112,6 +126,8 @@ __all__ = [
     "ReceiveTimeout",
     "RedeliveryRefused",
     "Request",
+    "RestartScope",
+    "RestartType",
     "StashFull",
     "StopReason",
     "Strategy",

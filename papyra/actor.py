@@ -53,6 +53,18 @@ class Actor(Recipient[M]):
     async def on_stop(self) -> None:
         """Run after the last message, once the children have stopped; before each restart too."""
 
+    async def on_restart(self, reason: BaseException, message: object | None) -> None:
+        """Run on the new instance after a failure, before its `on_start`.
+
+        ``message`` is the one that was being handled, if any was, and if this very actor failed.
+        """
+
+    async def on_undelivered(self, messages: tuple[object, ...]) -> None:
+        """Hear, once and before `on_stop`, which messages were queued or stashed when the actor stopped.
+
+        At most the first thousand; each is a dead letter anyway.
+        """
+
     def receive(self, message: Any) -> Any:
         """Handle one message, ``async`` or not; what it returns is the reply to an ask.
 

@@ -40,7 +40,10 @@ class Accounting:
 
 @dataclass(frozen=True, slots=True)
 class ActorInfo:
-    """One actor as it is now. ``restarts`` of at most ``max_restarts`` lie in its policy's window."""
+    """One actor as it is now. ``restarts`` of at most ``max_restarts`` lie in ``within_seconds``.
+
+    ``resumes_in``: seconds until a restart that backoff holds up; ``stashed``: messages put aside.
+    """
 
     rid: int
     address: ActorAddress
@@ -56,6 +59,9 @@ class ActorInfo:
     mailbox_depth: int = 0
     restarts: int = 0
     max_restarts: int = 0
+    within_seconds: float = 0.0
+    resumes_in: float = 0.0
+    stashed: int = 0
 
     @property
     def state(self) -> str:
@@ -82,6 +88,9 @@ class ActorInfo:
             "mailbox_depth": self.mailbox_depth,
             "restarts": self.restarts,
             "max_restarts": self.max_restarts,
+            "within_seconds": self.within_seconds,
+            **({"resumes_in": round(self.resumes_in, 3)} if self.resumes_in else {}),
+            **({"stashed": self.stashed} if self.stashed else {}),
         }
 
 

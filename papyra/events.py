@@ -42,10 +42,11 @@ class ActorEvent:
     @property
     def payload(self) -> dict[str, object]:
         """What this type of event adds, plain and without what is empty."""
+        found = ((name, getattr(self, name)) for name in _own_fields(type(self)))
         return {
-            name: value
-            for name in _own_fields(type(self))
-            if (value := getattr(self, name)) not in {None, "", 0}
+            name: list(map(dict, value)) if isinstance(value, tuple) else value
+            for name, value in found
+            if value
         }
 
 
@@ -56,26 +57,37 @@ class ActorStarted(ActorEvent):
 
 @dataclass(frozen=True, slots=True)
 class ActorRestarted(ActorEvent):
-    """A new instance took over the mailbox; ``reason`` is the error, ``restart`` counts up to ``limit``."""
+    """A new instance took over the mailbox; ``reason`` is the error, ``restart`` counts up to ``limit``.
+
+    ``sibling`` is the path of the actor that failed, where it was not this one: they restart together.
+    """
 
     reason: str = field(default="", kw_only=False)
     restart: int = 0
     limit: int = 0
+    sibling: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ActorCrashed(ActorEvent):
-    """A handler or a lifecycle hook raised. ``decision`` says what followed, ``decided_by`` who said so."""
+    """A handler or a lifecycle hook raised. ``decision`` says what followed, ``decided_by`` who said so.
+
+    ``message`` is an excerpt of the one that was handled, at most 2 kB and redacted; ``recent`` are the last
+    ones before it, oldest first, by ``message_id`` and ``message_type``; ``scope`` who restarts with it.
+    """
 
     error: str = field(default="", kw_only=False)
     reason: str | None = field(default=None, kw_only=False)
     error_type: str = ""
     traceback: str = ""
     message_type: str = ""
+    message: str = ""
+    recent: tuple[Mapping[str, str], ...] = ()
     decision: str = ""
     decided_by: str = ""
     restart: int = 0
     limit: int = 0
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Belongings:
         "_receive_timeout",
         "_stop",
         "timers",
+        "undelivered",
     )
 
     def __init__(
@@ -51,6 +52,7 @@ class Belongings:
         self._idle_since = owner.site.time()
         self._pipes: set[Task[None]] | None = None
         self.timers = ActorTimers(owner)
+        self.undelivered: list[object] = []
         self._watch()
 
     def let_go(self) -> None:

@@ -10,7 +10,7 @@ from papyra._runtime import passing, watching
 from papyra._runtime.belongings import Belongings
 from papyra._runtime.facts import NOWHERE, End, Origin
 from papyra._runtime.mailbox import CURRENT, Envelope
-from papyra._runtime.phases import ChildFailed, Escalated, Phase
+from papyra._runtime.phases import Command, Phase, StoppedItself, drop
 from papyra._runtime.receiver import Receiver
 from papyra._runtime.texts import error_text
 from papyra.actor import Actor
@@ -19,18 +19,22 @@ from papyra.events import StopReason
 from papyra.exceptions import ActorStopped
 from papyra.messages import DeadLetterReason
 from papyra.ref import ActorRef, endpoint_of
+from papyra.supervision import RestartType
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
     from collections.abc import Mapping
 
-    from papyra._runtime.facts import Failure
+    from papyra._runtime.facts import Restart
     from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.scheduling import Alarm
     from papyra._runtime.site import Site
     from papyra.context import ActorFactory, System
     from papyra.ref import Delivery
-    from papyra.supervision import RestartHistory, SupervisionPolicy, SupervisorDecision, Verdict
+    from papyra.supervision import RestartHistory, SupervisionPolicy
+
+
+MOST_UNDELIVERED = 1_000
 
 
 class Cell(Receiver):
@@ -57,7 +61,9 @@ class Cell(Receiver):
         "policy",
         "ready",
         "restarts",
+        "resumes_at",
         "stop_waiters",
+        "trail",
         "urgent",
     )
 
@@ -89,11 +95,13 @@ class Cell(Receiver):
         self.ready = False
         self.belongings: Belongings | None = None
         self.drain_timer: Alarm | None = None
-        self.failure: tuple[Failure, Verdict] | None = None
-        self.commands: deque[ChildFailed | Escalated] | None = None
-        self.answer: Future[SupervisorDecision | None] | None = None
+        self.failure: Restart | None = None
+        self.trail: deque[tuple[int, type]] | None = None
+        self.commands: deque[Command] | None = None
+        self.answer: Future[Any] | None = None
         self.gone: Future[None] | None = None
         self.restarts: RestartHistory | None = None
+        self.resumes_at = 0.0
         self.stop_waiters: list[Future[None]] | None = None
 
     @property
@@ -146,6 +154,13 @@ class Cell(Receiver):
         """Put the current message aside."""
         passing.stash(self)
 
+    def note_undelivered(self, message: object) -> None:
+        """Keep for `papyra.actor.Actor.on_undelivered` what this actor will not handle any more."""
+        if self.ready and overrides(self.actor, "on_undelivered"):
+            undelivered = self.own.undelivered
+            if len(undelivered) < MOST_UNDELIVERED:
+                undelivered.append(message)
+
     @property
     def own(self) -> Belongings:
         """What this actor has beside a mailbox, from now on."""
@@ -172,8 +187,11 @@ class Cell(Receiver):
         return self.system.spawn(factory, *args, parent=self.ref, **options)
 
     def stop_self(self) -> None:
-        """Stop after the current message."""
-        self.request_stop(StopReason.COMPLETED, "it stopped itself")
+        """Stop after the current message, or begin anew if the policy has it so."""
+        if self.policy.restart is RestartType.PERMANENT and self.end is None and not self.site.is_closing:
+            self.command(StoppedItself())
+        else:
+            self.request_stop(StopReason.COMPLETED, "it stopped itself")
 
     def watch(self, ref: ActorRef) -> None:
         """Have this actor told when ``ref`` ends."""
@@ -198,10 +216,10 @@ class Cell(Receiver):
         if self.end is not None:
             origin = self.end.origin
         else:
-            origin = self.origin if self.failure is None else self.failure[0].origin
+            origin = self.origin if self.failure is None else self.failure.failure.origin
         return Envelope(None, None, origin.id, origin.cause, origin.root, None, self, None, None, 0.0)
 
-    def command(self, command: ChildFailed | Escalated) -> None:
+    def command(self, command: Command) -> None:
         """Queue ``command`` before any message."""
         if self.commands is None:
             self.commands = deque()
@@ -328,8 +346,7 @@ class Cell(Receiver):
         """Decide nothing about the children that have failed so far: they stop anyway."""
         commands, self.commands = self.commands, None
         for command in commands or ():
-            if isinstance(command, ChildFailed) and not command.answer.done():
-                command.answer.set_result(None)
+            drop(command)
 
     def stopped_error(self) -> ActorStopped:
         """Return what senders are told."""
@@ -347,7 +364,10 @@ class Cell(Receiver):
         del self.actor, self.factory, self.args, self.policy, self.context, self.scope
         self.box = self.task = self.waiter = self.parked = None
         self.parent = self.children = self.gone = self.answer = self.stop_waiters = None
+        if self.failure is not None and self.failure.stopped is not None and not self.failure.stopped.done():
+            self.failure.stopped.set_result(None)
         self.watchers = self.watching = self.restarts = self.failure = None
+        self.trail = None
         if self.belongings is not None:
             self.belongings.close()  # on_stop may have started something
             self.belongings = None

@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from papyra._runtime import records
+from papyra._runtime.mailbox import Past
 from papyra._runtime.storms import Group, StormGuard
 from papyra._runtime.texts import error_text
 from papyra.messages import DeadLetterReason
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60.0
 KEPT_IN_MEMORY = 1_000
 
+_NO_PAST = Past()
 _HANDLED = frozenset({DeadLetterReason.HANDLER_FAILED, DeadLetterReason.LATE_REPLY})
 
 
@@ -112,6 +114,7 @@ class DeadLetterMailbox:
         now = self._clock.now()
         deadline = envelope.deadline
         sender: Identity | None = envelope.sender
+        past = envelope.past or _NO_PAST
         return DeadLetter(
             ref,
             envelope.message,
@@ -119,7 +122,7 @@ class DeadLetterMailbox:
             reason=reason,
             error=error if isinstance(error, str) else error_text(error),
             timestamp=now,
-            attempts=int(reason in _HANDLED),
+            attempts=past.attempts + int(reason in _HANDLED),
             deadline=None
             if deadline is None or deadline == inf
             else round(now + deadline - self._scheduler.time(), 6),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from papyra._runtime.texts import error_texts
 from papyra.payloads import message_name
 
 if TYPE_CHECKING:
+    from asyncio import Future
+    from collections.abc import Sequence
+
+    from papyra._runtime.groups import Group
     from papyra._runtime.mailbox import Envelope
     from papyra.events import StopReason
     from papyra.supervision import Verdict
@@ -34,14 +38,53 @@ NOWHERE = Origin()
 class Failure:
     """An error that supervision has to act on; ``during`` says in which of the actor's methods."""
 
-    __slots__ = ("during", "error", "message_type", "origin", "text", "traceback")
+    __slots__ = (
+        "during",
+        "error",
+        "has_message",
+        "message",
+        "message_type",
+        "origin",
+        "recent",
+        "text",
+        "traceback",
+    )
 
-    def __init__(self, error: BaseException, during: str, envelope: Envelope | None) -> None:
+    def __init__(
+        self,
+        error: BaseException,
+        during: str,
+        envelope: Envelope | None,
+        recent: Sequence[Handled] = (),
+    ) -> None:
         self.error = error
         self.during = during
+        self.recent = recent
         self.origin = Origin.of(envelope)
-        self.message_type = "" if envelope is None or during != "receive" else message_name(envelope.message)
+        self.has_message = envelope is not None and during == "receive"
+        self.message = envelope.message if envelope is not None and self.has_message else None
+        self.message_type = message_name(self.message) if self.has_message else ""
         self.text, self.traceback = error_texts(error)
+
+
+class Handled(NamedTuple):
+    """A message as it is remembered for crash reports: by number and class."""
+
+    id: int
+    type: type
+
+
+class Restart(NamedTuple):
+    """Why an actor restarts; ``sibling`` is the path of the one it does so with, if it has not failed itself.
+
+    ``stopped`` is to be told once the old instance has ended; then ``group`` says when to go on.
+    """
+
+    failure: Failure
+    verdict: Verdict
+    sibling: str = ""
+    group: Group | None = None
+    stopped: Future[None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,22 +9,25 @@ from papyra._runtime import records
 from papyra._runtime.texts import error_text
 from papyra.events import ActorCrashed, ActorEscalated, ActorRestarted, ActorStarted, ActorStopped
 from papyra.hooks import FailureInfo
-from papyra.supervision import SupervisorDecision
+from papyra.payloads import message_name
+from papyra.payloads.excerpt import excerpt
+from papyra.supervision import RestartScope, SupervisorDecision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypedDict
 
     from papyra._runtime.event_log import EventLog
-    from papyra._runtime.facts import End, Failure, Origin
+    from papyra._runtime.facts import End, Failure, Origin, Restart
     from papyra._runtime.hook_runner import HookRunner
     from papyra._runtime.identity import Identity
     from papyra._runtime.recorder import Recorder
     from papyra.audit import AuditReport
     from papyra.clock import Clock
     from papyra.events import ActorEvent
+    from papyra.payloads import Redaction
     from papyra.persistence.models import EventType
-    from papyra.supervision import Strategy, Verdict
+    from papyra.supervision import SupervisionPolicy, Verdict
 
     class _Common(TypedDict):
         path: str
@@ -37,11 +40,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+MAX_EXCERPT = 2_048
+
 
 class Journal:
     """Turns what cells report into events, records and hook calls of one incarnation."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts, by name
         self,
         *,
         system_id: str,
@@ -50,6 +55,7 @@ class Journal:
         recorder: Recorder,
         log: EventLog,
         hooks: HookRunner,
+        redaction: Redaction,
     ) -> None:
         self.log = log
         self.recorder = recorder
@@ -57,6 +63,7 @@ class Journal:
         self._system_id = system_id
         self._incarnation = incarnation
         self._clock = clock
+        self._redaction = redaction
 
     def message_id(self, number: int) -> str:
         """Return a message's id as it is stored."""
@@ -66,19 +73,24 @@ class Journal:
         """Record that ``who`` is ready for messages."""
         self._add(who, ActorStarted(who.address.to_dict(), **self._common(who, origin)))
 
-    def restarted(self, who: Identity, failure: Failure, verdict: Verdict) -> None:
+    def restarted(self, who: Identity, restart: Restart) -> None:
         """Record that a new instance of ``who`` is ready for messages."""
+        failure, verdict = restart.failure, restart.verdict
         event = ActorRestarted(
             who.address.to_dict(),
             failure.text,
             restart=verdict.restart,
             limit=verdict.limit,
+            sibling=restart.sibling,
             **self._common(who, failure.origin),
         )
         self._add(who, event)
 
-    def crashed(self, who: Identity, failure: Failure, verdict: Verdict, strategy: Strategy) -> None:
+    def crashed(self, who: Identity, failure: Failure, verdict: Verdict, policy: SupervisionPolicy) -> None:
         """Record and log a failure with the decision about it."""
+        is_alone = (
+            policy.scope is RestartScope.ONE_FOR_ONE or verdict.decision is not SupervisorDecision.RESTART
+        )
         event = ActorCrashed(
             who.address.to_dict(),
             failure.text,
@@ -86,10 +98,16 @@ class Journal:
             error_type=_class_of(failure.error),
             traceback=failure.traceback,
             message_type=failure.message_type,
+            message=self._excerpt(failure),
+            recent=tuple(
+                {"message_id": self.message_id(number), "message_type": message_name(cls)}
+                for number, cls in failure.recent
+            ),
             decision=verdict.decision.value,
             decided_by="parent" if verdict.is_by_parent else "policy",
             restart=verdict.restart,
             limit=verdict.limit,
+            scope="" if is_alone else policy.scope.value,
             **self._common(who, failure.origin),
         )
         _log.error(
@@ -106,7 +124,7 @@ class Journal:
         self._add(who, event)
         if self.hooks.wants("on_failure"):
             decision = SupervisorDecision(verdict.decision)
-            self.hooks.post("on_failure", FailureInfo(who.address, failure.error, strategy, decision))
+            self.hooks.post("on_failure", FailureInfo(who.address, failure.error, policy.strategy, decision))
 
     def escalated(self, who: Identity, failure: Failure, to: Identity | None) -> None:
         """Record that the failure of ``who`` is its parent's now."""
@@ -142,6 +160,11 @@ class Journal:
     def system(self, event_type: EventType, payload: Mapping[str, object]) -> None:
         """Record something about the system as a whole."""
         self.recorder.emit(records.system_record(self._system_id, event_type, payload))
+
+    def _excerpt(self, failure: Failure) -> str:
+        if not failure.has_message:
+            return ""
+        return excerpt(failure.message, max_bytes=MAX_EXCERPT, redaction=self._redaction)
 
     def _common(self, who: Identity, origin: Origin) -> _Common:
         return {

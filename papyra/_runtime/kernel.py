@@ -11,11 +11,11 @@ from papyra._runtime import reports, shutdown, spawning
 from papyra._runtime.calls import is_fatal
 from papyra._runtime.cell import Cell, cell_of
 from papyra._runtime.dead_letters import DeadLetterMailbox
+from papyra._runtime.ending import EndWaits, calling_cell
 from papyra._runtime.event_log import EventLog
 from papyra._runtime.hook_runner import HookRunner
 from papyra._runtime.journal import Journal
 from papyra._runtime.linger import Linger
-from papyra._runtime.mailbox import CURRENT
 from papyra._runtime.recorder import Recorder
 from papyra._runtime.records import DETAILED_ACTORS
 from papyra._runtime.scheduling import Alarm, Scheduler
@@ -80,6 +80,7 @@ class Kernel:
             recorder=self.recorder,
             log=self.log,
             hooks=self.hooks,
+            redaction=options.redaction,
         )
         self.scheduler = Scheduler(loop, clock)
         self.letters = DeadLetterMailbox(
@@ -97,6 +98,7 @@ class Kernel:
             live=live,
             default_timeout=options.ask_timeout,
         )
+        self._ends = EndWaits()
         self._linger = Linger(loop, self.site.active)
         self.site.on_activity = self._linger.start
         self._audit_timer: Alarm | None = None
@@ -199,7 +201,7 @@ class Kernel:
         """Stop an actor and wait until it has, unless its end waits for the caller."""
         cell = cell_of(ref)
         cell.request_stop(StopReason.REQUESTED, _REQUESTED, drain_seconds=drain_seconds)
-        await self.wait_stopped((cell,))
+        await self._ends.wait((cell,))
 
     async def stop_all(self) -> None:
         """Stop every actor and wait until all have."""
@@ -208,18 +210,7 @@ class Kernel:
             cell.request_stop(StopReason.REQUESTED, _REQUESTED)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        await self.wait_stopped(cells)
-
-    async def wait_stopped(self, cells: tuple[Cell, ...] | list[Cell]) -> None:
-        """Wait for the end of ``cells``, but for those that cannot end before the calling actor does."""
-        caller = _calling_cell()
-        above: set[Cell] = set()
-        while caller is not None:
-            above.add(caller)
-            caller = caller.parent
-        for cell in cells:
-            if cell not in above and (ended := cell.ended()) is not None:
-                await ended
+        await self._ends.wait(cells)
 
     def counters(self) -> dict[str, int]:
         """Return how often something went wrong beside the actors."""
@@ -253,7 +244,7 @@ class Kernel:
                 self._closing = self.site.loop.create_task(
                     self._shut_down(), name="papyra shutdown", context=Context()
                 )
-            if _calling_cell() is not None:  # its own message would have to end first
+            if calling_cell() is not None:  # its own message would have to end first
                 return 0
             try:
                 return await asyncio.shield(self._closing)
@@ -318,10 +309,3 @@ def _offer(cell: Cell, message: object) -> Delivery:
         return cell.tell(message)
     except MailboxFull as error:
         return Refusal(error)
-
-
-def _calling_cell() -> Cell | None:
-    """Return the cell whose own task is running now: inside a message or a lifecycle method of it."""
-    current = CURRENT.get()
-    cell = None if current is None else current.target
-    return cell if isinstance(cell, Cell) and cell.task is asyncio.current_task() else None

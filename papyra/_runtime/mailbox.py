@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from papyra._runtime.identity import Identity
 
 
+class Past(NamedTuple):
+    """What befell a message before: how often a handler had it, the letter it was sent again from."""
+
+    attempts: int = 0
+    redelivered_from: str = ""
+
+
 class Envelope(msgspec.Struct):
     """One accepted message. Ids are numbers of this incarnation, 0 for none; times are the loop's.
 
@@ -38,6 +45,7 @@ class Envelope(msgspec.Struct):
     deadline: float | None
     headers: Mapping[str, str] | None
     at: float
+    past: Past | None = None
 
 
 class Notice(Envelope):

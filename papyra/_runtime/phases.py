@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncio import Future
 
     from papyra._runtime.facts import Failure
+    from papyra._runtime.groups import Group
     from papyra.ref import ActorRef
     from papyra.supervision import SupervisorDecision
 
@@ -34,8 +35,38 @@ class ChildFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartWith:
+    """Has a sibling restart as well; ``stopped`` is to be told once it has stopped, or never will."""
+
+    sibling: str
+    failure: Failure
+    group: Group
+    stopped: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedItself:
+    """Asks what follows when a permanent actor has stopped itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Escalated:
     """Hands a child's failure to its parent."""
 
     child_path: str
     failure: Failure
+
+
+Command = ChildFailed | Escalated | RestartWith | StoppedItself
+"""What goes before any message."""
+
+
+def drop(command: Command) -> None:
+    """Tell who waits that nothing will be done."""
+    waiting: Future[Any] | None = None
+    if isinstance(command, ChildFailed):
+        waiting = command.answer
+    elif isinstance(command, RestartWith):
+        waiting = command.stopped
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

@@ -359,7 +359,11 @@ class Receiver(Identity):
             if reply is not None and not reply.done():
                 reply.set_exception(error)
             self.site.letters.add(envelope, self.ref, reason)
+            self.note_undelivered(envelope.message)
         return not box.queue
+
+    def note_undelivered(self, message: object) -> None:
+        """Hear of a message that was queued and is not handled any more."""
 
     def stopped_error(self) -> ActorStopped:
         """Return what a sender is told."""

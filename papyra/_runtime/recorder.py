@@ -9,12 +9,12 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from papyra._runtime.backlog import Backlog, Stamps, is_loss_note
-from papyra._runtime.retry import DEFAULT_BACKOFF, Backoff
 from papyra._runtime.sealing import BARE, Sealed, Sealing, stamped
 from papyra._runtime.texts import error_text
 from papyra.exceptions import AppendError, BackendClosedError, PersistenceError, StoreUnavailableError
 from papyra.payloads import DEFAULT_LIMITS
 from papyra.persistence.models import PersistedAudit, PersistedDeadLetter, PersistedEvent, RecordKind
+from papyra.supervision import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +30,7 @@ HANGS_AFTER_SECONDS: Final = 5.0
 _CANCEL_GRACE_SECONDS: Final = 0.5
 _LAST_SECONDS: Final = 0.1
 
+RETRIES: Final = Backoff(first_seconds=0.05, last_seconds=5.0, jitter=0.5)
 _KINDS: Final = {cls: cls.kind for cls in (PersistedEvent, PersistedAudit, PersistedDeadLetter)}
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Recorder:
         limits: PayloadLimits = DEFAULT_LIMITS,
         max_records: int = 100_000,
         max_bytes: int = 64 * 1024 * 1024,
-        backoff: Backoff = DEFAULT_BACKOFF,
+        backoff: Backoff = RETRIES,
     ) -> None:
         self._backend = backend
         self._clock = clock

@@ -39,8 +39,9 @@ def accounting_of(site: Site, recorder: Recorder) -> Accounting:
 def info_of(cell: Cell) -> ActorInfo:
     """Return what there is to know about one actor."""
     restarts = maximum = 0
+    window = 0.0
     if cell.phase is not Phase.STOPPED:
-        maximum = cell.policy.max_restarts
+        maximum, window = cell.policy.max_restarts, cell.policy.within_seconds
         if cell.restarts is not None:
             restarts = cell.restarts.recent(cell.site.clock.monotonic(), cell.policy.within_seconds)
     return ActorInfo(
@@ -57,6 +58,9 @@ def info_of(cell: Cell) -> ActorInfo:
         mailbox_depth=0 if cell.box is None else len(cell.box.queue),
         restarts=restarts,
         max_restarts=maximum,
+        within_seconds=window,
+        resumes_in=max(cell.resumes_at - cell.site.time(), 0.0) if cell.resumes_at else 0.0,
+        stashed=0 if cell.box is None else len(cell.box.stash or ()),
     )
 
 

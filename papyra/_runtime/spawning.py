@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from papyra._runtime.belongings import Belongings
 from papyra._runtime.cell import Cell, cell_of, overrides
+from papyra._runtime.lifecycle import begin, build
 from papyra._runtime.phases import Phase
 from papyra._runtime.tree import path_below
-from papyra._runtime.turns import begin, build
 from papyra.address import check_name
 from papyra.exceptions import ActorStopped
 from papyra.supervision import RESTART_POLICY, STOP_POLICY

@@ -3,43 +3,68 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from papyra._runtime.calls import attempt
 from papyra._runtime.cell import Cell, overrides
-from papyra._runtime.facts import End, Failure
+from papyra._runtime.facts import End, Failure, Restart
 from papyra._runtime.mailbox import CURRENT
-from papyra._runtime.phases import ChildFailed, Escalated, Phase
+from papyra._runtime.phases import ChildFailed, Command, Escalated, Phase, RestartWith, StoppedItself, drop
 from papyra.events import StopReason
-from papyra.supervision import RestartHistory, SupervisorDecision, Verdict, decide
+from papyra.exceptions import PapyraError
+from papyra.supervision import (
+    RestartHistory,
+    RestartScope,
+    RestartType,
+    SupervisorDecision,
+    Verdict,
+    decide,
+)
 
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from papyra._runtime.groups import Group
+
 _log = logging.getLogger(__name__)
 
+_DECIDED_ABOUT = frozenset({Phase.SUSPENDED, Phase.RESTARTING})
 
-async def handle(cell: Cell, failure: Failure) -> None:
-    """Decide about a failure, record it, and set the phase that makes the cell's next turn act on it."""
+
+async def handle(cell: Cell, failure: Failure) -> Verdict | None:
+    """Decide about a failure, record it, and set the phase that makes the cell's next turn act on it.
+
+    Returns ``None`` if the cell was ended meanwhile.
+    """
     cell.phase = Phase.SUSPENDED
     answer = await _ask_parent(cell, failure)
-    if cell.phase is Phase.STOPPED:
-        return
-    now = cell.site.clock.monotonic()
-    if cell.restarts is None:
-        cell.restarts = RestartHistory()
-    recent = cell.restarts.recent(now, cell.policy.within_seconds)
+    if cell.is_over:
+        return None
+    now, recent = _recent_restarts(cell)
     if cell.end is not None and cell.drain_timer is None:
         verdict = Verdict(SupervisorDecision.STOP, recent, cell.policy.max_restarts)
     else:
-        verdict = decide(cell.policy, recent, answer=answer, may_resume=cell.ready)
-    cell.site.journal.crashed(cell, failure, verdict, cell.policy.strategy)
+        verdict = decide(cell.policy, recent, answer=answer, may_resume=cell.ready, error=failure.error)
+    cell.site.journal.crashed(cell, failure, verdict, cell.policy)
+    _carry_out(cell, failure, verdict, now)
+    return verdict
+
+
+def _recent_restarts(cell: Cell) -> tuple[float, int]:
+    now = cell.site.clock.monotonic()
+    if cell.restarts is None:
+        cell.restarts = RestartHistory()
+    return now, cell.restarts.recent(now, cell.policy.within_seconds)
+
+
+def _carry_out(cell: Cell, failure: Failure, verdict: Verdict, now: float) -> None:
     match verdict.decision:
-        case SupervisorDecision.IGNORE:
+        case SupervisorDecision.IGNORE | SupervisorDecision.RESUME:
             cell.phase = Phase.RUNNING
         case SupervisorDecision.RESTART:
+            assert cell.restarts is not None  # noqa: S101  # counted just now
             cell.restarts.add(now)
-            cell.failure = (failure, verdict)
+            cell.failure = Restart(failure, verdict)
             cell.phase = Phase.RESTARTING
         case SupervisorDecision.STOP:
             stop(cell, failure, verdict)
@@ -73,13 +98,42 @@ def stop(cell: Cell, failure: Failure, verdict: Verdict) -> None:
     cell.end_drain()
 
 
-async def answer(cell: Cell, command: ChildFailed | Escalated) -> None:
-    """Do what a child's failure asks of ``cell``, its parent, between two messages."""
-    if isinstance(command, Escalated):
-        failure = Failure(command.failure.error, f"child {command.child_path}", None)
-        failure.origin = command.failure.origin
-        await handle(cell, failure)
+async def answer(cell: Cell, command: Command) -> None:
+    """Do what goes before messages: decide about a child, or act on what befell it, a sibling or itself."""
+    match command:
+        case Escalated():
+            failure = Failure(command.failure.error, f"child {command.child_path}", None)
+            failure.origin = command.failure.origin
+            await handle(cell, failure)
+        case RestartWith():
+            _restart_with(cell, command)
+        case StoppedItself():
+            _begin_anew(cell)
+        case ChildFailed():
+            await _decide_about(cell, command)
+
+
+def _restart_with(cell: Cell, command: RestartWith) -> None:
+    if cell.end is not None:
+        drop(command)
         return
+    _, recent = _recent_restarts(cell)
+    verdict = Verdict(SupervisorDecision.RESTART, recent, cell.policy.max_restarts)
+    cell.failure = Restart(command.failure, verdict, command.sibling, command.group, command.stopped)
+    cell.phase = Phase.RESTARTING
+
+
+def _begin_anew(cell: Cell) -> None:
+    if cell.end is not None:
+        return
+    failure = Failure(PapyraError("it stopped itself"), "stop_self", None)
+    failure.text = "it stopped itself"
+    now, recent = _recent_restarts(cell)
+    verdict = decide(cell.policy, recent, answer=SupervisorDecision.RESTART, may_resume=True)
+    _carry_out(cell, failure, verdict, now)
+
+
+async def _decide_about(cell: Cell, command: ChildFailed) -> None:
     if command.answer.done():
         return
     CURRENT.set(cell.cause())
@@ -127,12 +181,69 @@ def _escalate(cell: Cell, failure: Failure, verdict: Verdict) -> None:
 def _waits_for(parent: Cell, child: Cell) -> bool:
     if parent.current is None or child.box is None:
         return False
+    at_child = (*child.box.queue, *(() if child.current is None else (child.current,)))
     return any(
         envelope.sender is parent and envelope.reply is not None and not envelope.reply.done()
-        for envelope in child.box.queue
+        for envelope in at_child
     )
 
 
-def _give_up(said: Future[SupervisorDecision | None]) -> None:
+def waiting(cell: Cell) -> Future[None]:
+    """Return a future that a decision about the end of ``cell`` sets too."""
+    said: Future[None] = cell.site.loop.create_future()
+    cell.answer = said
+    return said
+
+
+async def until(cell: Cell, said: Future[None], seconds: float | None = None) -> None:
+    """Wait for ``said``, for ``seconds`` at most, and no longer than until the end of ``cell`` is decided."""
+    if cell.end is not None and cell.drain_timer is None:
+        _give_up(said)
+    alarm = None if seconds is None else cell.site.call_later(seconds, _give_up, said)
+    cell.answer = said
+    try:
+        await said
+    finally:
+        cell.answer = None
+        if alarm is not None:
+            alarm.cancel()
+
+
+async def pause(cell: Cell, seconds: float) -> None:
+    """Do nothing for ``seconds``, or until the end of ``cell`` is decided."""
+    cell.resumes_at = cell.site.time() + seconds
+    await until(cell, waiting(cell), seconds)
+    cell.resumes_at = 0.0
+
+
+async def stop_siblings(cell: Cell, failure: Failure, group: Group) -> None:
+    """Have those that restart with ``cell`` end their instances, youngest first, and wait until they have.
+
+    One that does not within the time for decisions is left behind, and restarts when it comes to it. Whoever
+    restarts by itself already, or is about to be decided about, is left alone.
+    """
+    site = cell.site
+    for sibling in reversed(_siblings(cell)):
+        if sibling.end is not None or sibling.phase in _DECIDED_ABOUT:
+            continue
+        if sibling.policy.restart is RestartType.TEMPORARY:
+            sibling.request_stop(StopReason.PARENT_STOPPED, f"it is temporary, and {cell.path} restarts")
+            stopped = sibling.ended()
+        else:
+            stopped = site.loop.create_future()
+            sibling.command(RestartWith(cell.path, failure, group, stopped))
+        if stopped is not None:
+            await until(cell, stopped, site.decision_seconds)
+        if cell.end is not None:
+            return
+
+
+def _siblings(cell: Cell) -> list[Cell]:
+    family = cell.site.tree.roots() if cell.parent is None else list((cell.parent.children or {}).values())
+    is_rest = cell.policy.scope is RestartScope.REST_FOR_ONE
+    return [sibling for sibling in family if sibling is not cell and (sibling.id > cell.id or not is_rest)]
+
+
+def _give_up(said: Future[Any]) -> None:
     if not said.done():
         said.set_result(None)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from types import CoroutineType
 from typing import TYPE_CHECKING
 
-from papyra._runtime import supervisor
-from papyra._runtime.calls import attempt, is_fatal, running_task
-from papyra._runtime.facts import Failure
-from papyra._runtime.identity import type_name
+from papyra._runtime import lifecycle, supervisor
+from papyra._runtime.calls import is_fatal, running_task
+from papyra._runtime.failing import REMEMBERED, fail, remember
 from papyra._runtime.mailbox import CURRENT, Envelope, Mailbox, is_over
 from papyra._runtime.phases import Phase
-from papyra._runtime.proxy_calls import PROXY_MESSAGES, RefusedError, perform
-from papyra.actor import Actor, attach
-from papyra.events import StopReason
-from papyra.exceptions import PapyraError, UnhandledMessage
-from papyra.messages import DeadLetterReason
-from papyra.supervision import SupervisorDecision
+from papyra._runtime.proxy_calls import PROXY_MESSAGES, perform
 
 if TYPE_CHECKING:
     from papyra._runtime.cell import Cell
@@ -74,11 +67,11 @@ async def _take_turns(cell: Cell) -> None:
 async def _attend(cell: Cell) -> bool:
     """Do one thing that goes before messages; whether the actor has ended."""
     if cell.phase is not Phase.STOPPED and cell.end is not None and cell.drain_timer is None:
-        await _wind_up(cell)
+        await lifecycle.wind_up(cell)
     elif cell.phase is Phase.STARTING:
-        await _start(cell)
+        await lifecycle.start(cell)
     elif cell.phase is Phase.RESTARTING:
-        await _restart(cell)
+        await lifecycle.restart(cell)
     elif cell.commands:
         await supervisor.answer(cell, cell.commands.popleft())
     if cell.phase is Phase.STOPPED:
@@ -93,6 +86,7 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
     counts, time = site.counts, site.time
     left, now = _share(site), time()
     slice_end = now + BUDGET_SECONDS
+    passed: list[Envelope] = []
     while queue and not cell.urgent:
         envelope = queue.popleft()
         if box.waiting:
@@ -110,12 +104,13 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
         except BaseException as error:  # firewall: what an actor raises goes to its supervisor
             if is_fatal(error):
                 raise
-            await _fail(cell, envelope, error)
+            await fail(cell, envelope, error, passed)
             return
         if cell.current is not envelope:  # it was passed on, put aside or given up meanwhile
-            return
+            break
         cell.current = None
         counts.handled += 1
+        passed.append(envelope)
         reply = envelope.reply
         if reply is not None:
             if reply.done():
@@ -124,144 +119,12 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
                 reply.set_result(result)
         left, now = left - 1, time()
         if not left or now >= slice_end:
+            del passed[:-REMEMBERED]
             await asyncio.sleep(0)
             left, now = _share(site), time()
             slice_end = now + BUDGET_SECONDS
+    remember(cell, passed)
 
 
 def _share(site: Site) -> int:
     return max(BUDGET_MESSAGES // (len(site.active) or 1), LEAST_MESSAGES)
-
-
-async def _fail(cell: Cell, envelope: Envelope, error: BaseException) -> None:
-    if cell.is_over:
-        return
-    failure = Failure(error, "receive", envelope)
-    if cell.current is envelope or (cell.box is not None and cell.box.take_from_stash(envelope)):
-        cell.current = None  # else it is accounted for where it was passed on to
-        reply, site = envelope.reply, cell.site
-        if _is_refusal(error, envelope):
-            site.counts.dead += 1
-            site.letters.add(envelope, cell.ref, DeadLetterReason.UNHANDLED, error)
-            if reply is not None and not reply.done():
-                reply.set_exception(_told_to_the_asker(error))
-            return
-        site.counts.failed += 1
-        site.letters.add(envelope, cell.ref, DeadLetterReason.HANDLER_FAILED, failure.text)
-        if reply is not None and not reply.done():
-            reply.set_exception(_for_the_asker(error, cell))
-    cell.urgent = True
-    await supervisor.handle(cell, failure)
-    if not cell.is_over:
-        cell.settle()
-
-
-def _is_refusal(error: BaseException, envelope: Envelope) -> bool:
-    """Whether the actor said that it does not take this very message; another's refusal is a failure."""
-    return isinstance(error, RefusedError | UnhandledMessage) and error.message is envelope.message
-
-
-def _told_to_the_asker(error: BaseException) -> BaseException:
-    """Return a refusal that the asker cannot pass off as its own by raising it."""
-    told = type(error)(str(error))
-    told.__cause__ = error
-    return told
-
-
-async def _start(cell: Cell) -> None:
-    CURRENT.set(cell.cause())
-    _, error = await attempt(cell.actor.on_start)
-    if cell.phase is Phase.STOPPED:
-        return
-    if error is not None:
-        await supervisor.handle(cell, Failure(error, "on_start", cell.cause()))
-        return
-    begin(cell)
-
-
-def begin(cell: Cell) -> None:
-    """Record that ``cell`` has started, or started again, and let it handle messages."""
-    cell.ready = True
-    cell.phase = Phase.RUNNING
-    if cell.failure is None:
-        cell.site.journal.started(cell, cell.origin)
-    else:
-        cell.site.journal.restarted(cell, *cell.failure)
-        cell.failure = None
-
-
-async def _restart(cell: Cell) -> None:
-    await _stop_children(cell, StopReason.PARENT_STOPPED, "its parent restarts")
-    cell.clear_commands()
-    await _run_on_stop(cell)
-    if cell.belongings is not None:
-        cell.belongings.let_go()
-    await asyncio.sleep(0)  # a restart that fails at once must not keep the loop for itself
-    if cell.phase is Phase.STOPPED or (cell.end is not None and cell.drain_timer is None):
-        return
-    if cell.box is not None:
-        cell.box.bring_back()
-    actor, error = await attempt(build, cell)
-    if isinstance(actor, Actor):
-        cell.actor = actor
-        cell.phase = Phase.STARTING
-        return
-    assert error is not None  # noqa: S101  # build() returns an Actor or raises
-    assert cell.failure is not None  # noqa: S101  # what led to the restart
-    failure = Failure(error, "the factory", cell.cause())
-    verdict = replace(cell.failure[1], decision=SupervisorDecision.STOP, is_by_parent=False)
-    cell.site.journal.crashed(cell, failure, verdict, cell.policy.strategy)
-    supervisor.stop(cell, failure, verdict)
-
-
-def build(cell: Cell) -> Actor:
-    """Make an instance; raises `TypeError` if the factory returns anything but a fresh actor."""
-    actor = cell.factory(*cell.args)
-    if not isinstance(actor, Actor):
-        raise TypeError(f"the factory of {cell.path} returned {actor!r:.100}, which is not an Actor")
-    attach(actor, cell.context)
-    cell.actor_type = type_name(type(actor))
-    return actor
-
-
-async def _wind_up(cell: Cell) -> None:
-    while not cell.discard_queued():  # noqa: ASYNC110  # nothing is awaited: this lets others run
-        await asyncio.sleep(0)
-    assert cell.end is not None  # noqa: S101  # why this runs
-    shutdown = cell.end.reason is StopReason.SHUTDOWN
-    reason = StopReason.SHUTDOWN if shutdown else StopReason.PARENT_STOPPED
-    await _stop_children(cell, reason, cell.end.text if shutdown else "its parent stopped")
-    error = await _run_on_stop(cell)
-    if cell.phase is not Phase.STOPPED:
-        cell.finish(error)
-
-
-async def _stop_children(cell: Cell, reason: StopReason, text: str) -> None:
-    for number, child in enumerate(tuple((cell.children or {}).values()), 1):
-        child.request_stop(reason, text)
-        if number % _CHILDREN_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    if cell.children:
-        cell.gone = cell.site.loop.create_future()
-        await cell.gone
-        cell.gone = None
-
-
-async def _run_on_stop(cell: Cell) -> BaseException | None:
-    if not cell.ready or cell.phase is Phase.STOPPED:
-        return None
-    cell.ready = False
-    CURRENT.set(cell.cause())
-    _, error = await attempt(cell.actor.on_stop)
-    if error is not None:
-        _log.error("%s failed in on_stop", cell.path, exc_info=error)
-    return error
-
-
-def _for_the_asker(error: BaseException, cell: Cell) -> BaseException:
-    """Return what the asker is raised; nothing that would make its own task look cancelled."""
-    if isinstance(error, (asyncio.CancelledError, StopIteration)) or not isinstance(error, Exception):
-        told: PapyraError = PapyraError(f"{cell.path} failed: {type(error).__name__}")
-        told.__cause__ = error
-        return told
-    return error

@@ -25,6 +25,7 @@ _AFTER_CRASH = {
     "stop": LifeState.STOPPING,
     "escalate": LifeState.STOPPING,
     "ignore": LifeState.RUNNING,
+    "resume": LifeState.RUNNING,
 }
 
 

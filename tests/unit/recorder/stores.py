@@ -7,7 +7,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from papyra._runtime.recorder import Recorder
-from papyra._runtime.retry import Backoff
 from papyra.exceptions import AppendError, PersistenceError
 from papyra.payloads import MessageRegistry
 from papyra.persistence import codec
@@ -23,6 +22,7 @@ from papyra.persistence.models import (
     RecordKind,
 )
 from papyra.persistence.retention import RetentionPolicy
+from papyra.supervision import Backoff
 from papyra.testing.clock import ManualClock
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from papyra._runtime.recorder import HANGS_AFTER_SECONDS
-from papyra._runtime.retry import Backoff
 from papyra.exceptions import (
     AppendError,
     BackendClosedError,
@@ -19,6 +18,7 @@ from papyra.exceptions import (
     StoreUnavailableError,
 )
 from papyra.persistence.models import EventType, LossNote, RecordKind
+from papyra.supervision import Backoff
 from tests.unit.recorder.stores import INCARNATION, Desk, ScriptedStore, audit, event, is_degraded, letter
 
 
@@ -275,7 +275,7 @@ async def test_r6_a_store_that_swallows_its_cancellation_does_not_keep_the_recor
 
 
 def test_pauses_double_up_to_a_limit_and_chance_only_shortens_them() -> None:
-    backoff = Backoff()
+    backoff = Backoff(first_seconds=0.05, last_seconds=5.0, jitter=0.5)
     assert [backoff.delay(failures, 0.0) for failures in (1, 2, 3, 7, 8, 10_000)] == [
         *(0.05, 0.1, 0.2, 3.2),
         *(5.0, 5.0),
