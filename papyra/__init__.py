@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ProxyGetAttr,
         ProxySetAttr,
         ReceiveTimeout,
+        Redelivery,
         Request,
     )
     from papyra.payloads import message
@@ -79,6 +80,7 @@ _HOMES = {
     "ProxyGetAttr": "papyra.messages",
     "ProxySetAttr": "papyra.messages",
     "ReceiveTimeout": "papyra.messages",
+    "Redelivery": "papyra.messages",
     "RedeliveryRefused": "papyra.exceptions",
     "Request": "papyra.messages",
     "RestartScope": "papyra.supervision",
@@ -124,6 +126,7 @@ __all__ = [
     "ProxyGetAttr",
     "ProxySetAttr",
     "ReceiveTimeout",
+    "Redelivery",
     "RedeliveryRefused",
     "Request",
     "RestartScope",

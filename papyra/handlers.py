@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,3 +57,19 @@ def handler_for(handlers: Mapping[type, str], cls: type) -> str | None:
         if base in handlers:
             return handlers[base]
     return None
+
+
+def declared_messages(cls: type) -> tuple[type, ...]:
+    """Return the classes of message that an actor's class declares, by `handles` or as its type argument."""
+    found = dict.fromkeys(handlers_of(cls))
+    for owner in cls.__mro__:
+        for base in vars(owner).get("__orig_bases__", ()):
+            for argument in get_args(base):
+                found |= dict.fromkeys(_classes_in(argument))
+    return tuple(found)
+
+
+def _classes_in(hint: object) -> list[type]:
+    if get_origin(hint) in {Union, UnionType}:
+        return [cls for argument in get_args(hint) for cls in _classes_in(argument)]
+    return [hint] if isinstance(hint, type) and get_origin(hint) is None else []

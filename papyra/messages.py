@@ -51,6 +51,27 @@ class Current(Enum):
 CURRENT_MESSAGE: Final = Current.MESSAGE
 
 
+class Stored(Enum):
+    """Stands for the message as it is in the letter."""
+
+    MESSAGE = "as stored"
+
+
+AS_STORED: Final = Stored.MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """What was sent, or would be. ``letter_id`` is incarnation, kind and number of the letter."""
+
+    letter_id: str
+    target_path: str
+    message_type: str
+    message_id: str
+    attempts: int
+    is_dry_run: bool = False
+
+
 class DeadLetterReason(StrEnum):
     """Why a message was not handled to its end.
 

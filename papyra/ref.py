@@ -224,3 +224,4 @@ class DeadLetter:
     root_id: str = ""
     sender_path: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    redelivered_from: str = ""

@@ -17,7 +17,7 @@ from papyra.audit import panel_lines
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.context import DEFAULT_CAPACITY
 from papyra.exceptions import SystemNotRunning
-from papyra.messages import MailboxPolicy
+from papyra.messages import AS_STORED, MailboxPolicy, Redelivery
 from papyra.payloads import DEFAULT_LIMITS, DEFAULT_WORDS, MessageRegistry, PayloadLimits, Redaction
 from papyra.persistence.backends.memory import InMemoryPersistence
 from papyra.ref import ActorRef, DeadLetter
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from papyra.audit import Accounting, ActorInfo, AuditReport
     from papyra.events import ActorEvent
     from papyra.persistence.backend import PersistenceBackend
-    from papyra.persistence.models import CompactionReport, PersistenceRecoveryConfig
+    from papyra.persistence.models import (
+        CompactionReport,
+        PersistedDeadLetter,
+        PersistenceRecoveryConfig,
+    )
     from papyra.persistence.startup import PersistenceStartupConfig
     from papyra.ref import M, Recipient
     from papyra.supervision import SupervisionPolicy
@@ -281,6 +285,23 @@ class ActorSystem:
         del poll_interval  # published; nothing is polled
         matches = (lambda event: isinstance(event, predicate)) if isinstance(predicate, type) else predicate
         return await self._begun().log.wait_for(matches, timeout, start_index)
+
+    async def redeliver(
+        self,
+        letter: PersistedDeadLetter,
+        *,
+        to: ActorRef | str | None = None,
+        message: object = AS_STORED,
+        dry_run: bool = False,
+    ) -> Redelivery:
+        """Send a stored letter's message again, under a new id: to who has its path now, or to ``to``.
+
+        ``message`` goes in its place: another message, or the data of an edited one. Further letters of it
+        name this letter and count on. ``dry_run`` sends nothing. Raises `RedeliveryRefused`: a message that
+        is not stored exactly, is of an unknown type, or has a wrong field; a target that is gone, has become
+        another kind of actor, or had a generated name.
+        """
+        return await self._running().redeliver(letter, to=to, message=message, dry_run=dry_run)
 
     def now(self) -> float:
         """Return UTC epoch seconds by the system's clock."""

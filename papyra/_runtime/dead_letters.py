@@ -131,4 +131,5 @@ class DeadLetterMailbox:
             root_id=self._journal.message_id(envelope.root),
             sender_path="" if sender is None else sender.path,
             headers=envelope.headers or {},
+            redelivered_from=past.redelivered_from,
         )

@@ -7,7 +7,7 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from papyra._runtime import reports, shutdown, spawning
+from papyra._runtime import redelivery, reports, shutdown, spawning
 from papyra._runtime.calls import is_fatal
 from papyra._runtime.cell import Cell, cell_of
 from papyra._runtime.dead_letters import DeadLetterMailbox
@@ -30,16 +30,17 @@ from papyra.exceptions import ActorNotFound, MailboxFull, PapyraError, SystemNot
 from papyra.payloads import message_name
 from papyra.persistence.models import EventType
 from papyra.persistence.startup import run_startup_check
-from papyra.ref import Refusal
+from papyra.ref import ActorRef, Refusal
 
 if TYPE_CHECKING:
     from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.options import Options
     from papyra.audit import AuditReport
     from papyra.context import ActorFactory, System
+    from papyra.messages import Redelivery
     from papyra.persistence.backend import PersistenceBackend
-    from papyra.persistence.models import CompactionReport
-    from papyra.ref import ActorRef, Delivery
+    from papyra.persistence.models import CompactionReport, PersistedDeadLetter
+    from papyra.ref import Delivery
     from papyra.supervision import SupervisionPolicy
 
 _log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class Kernel:
             letters=self.letters,
             scheduler=self.scheduler,
             live=live,
+            registry=options.registry,
             default_timeout=options.ask_timeout,
         )
         self._ends = EndWaits()
@@ -196,6 +198,19 @@ class Kernel:
         }
         self.site.journal.system(EventType.COMPACTION_RUN, payload)
         return report
+
+    async def redeliver(
+        self, letter: PersistedDeadLetter, *, to: ActorRef | str | None, message: object, dry_run: bool
+    ) -> Redelivery:
+        """Send a letter's message again, or say what would be sent."""
+        planned = redelivery.plan(
+            letter,
+            self.find,
+            self._options.registry,
+            to=cell_of(to) if isinstance(to, ActorRef) else to,
+            message=message,
+        )
+        return planned.said("", is_dry_run=True) if dry_run else await redelivery.send(planned)
 
     async def stop(self, ref: ActorRef, *, drain_seconds: float | None = None) -> None:
         """Stop an actor and wait until it has, unless its end waits for the caller."""

@@ -133,7 +133,10 @@ def build(cell: Cell) -> Actor:
     if not isinstance(actor, Actor):
         raise TypeError(f"the factory of {cell.path} returned {actor!r:.100}, which is not an Actor")
     attach(actor, cell.context)
-    cell.actor_type = type_name(type(actor))
+    cls = type(actor)
+    cell.actor_type = type_name(cls)
+    if cls not in cell.site.known_classes:
+        cell.site.learn(cls)
     return actor
 
 

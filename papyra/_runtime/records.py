@@ -64,6 +64,7 @@ def letter_record(system_id: str, letter: DeadLetter) -> PersistedDeadLetter:
         root_id=letter.root_id,
         sender_path=letter.sender_path,
         headers=dict(letter.headers),
+        redelivered_from=letter.redelivered_from,
         trace_id=trace_id,
         span_id=span_id,
     )

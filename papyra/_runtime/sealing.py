@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from papyra.payloads import DEFAULT_REDACTION, Encoded, Fidelity, encode, encode_message
+from papyra.payloads import DEFAULT_REDACTION, Encoded, Fidelity, check_fidelity, encode, encode_message
 from papyra.persistence.models import EventType, PersistedAudit, PersistedDeadLetter, PersistedEvent, Record
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from papyra.payloads import MessageRegistry, PayloadLimits, Redaction
 
-NOT_CHECKED: Final = "not checked"
 MAX_ERROR_TEXT: Final = 16_384
 
 _REDACTED: Final = "[redacted]"
@@ -67,10 +66,8 @@ class Sealing:
         payload = encode_message(
             message, registry=self._registry, limits=self._limits, redaction=self._redaction
         )
-        fidelity, detail = payload.fidelity, payload.detail
-        if fidelity is Fidelity.EXACT:
-            fidelity, detail = Fidelity.INEXACT, NOT_CHECKED
-        return self._seal_letter(record, payload, fidelity.value, detail)
+        checked = check_fidelity(message, payload, self._registry)
+        return self._seal_letter(record, payload, checked.fidelity.value, checked.detail)
 
     def _seal_letter(
         self, record: PersistedDeadLetter, payload: Encoded, fidelity: str, detail: str

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from papyra._runtime.asks import expire
+from papyra.handlers import declared_messages
 from papyra.messages import DeadLetterReason
 
 if TYPE_CHECKING:
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from papyra._runtime.tree import Tree
     from papyra.clock import Clock
     from papyra.context import System
+    from papyra.payloads import MessageRegistry
     from papyra.ref import ActorRef
+
+
+_log = logging.getLogger(__name__)
 
 
 class Counts:
@@ -56,10 +62,12 @@ class Site:
         "ids",
         "is_closing",
         "journal",
+        "known_classes",
         "letters",
         "live",
         "loop",
         "on_activity",
+        "registry",
         "scheduler",
         "system",
         "system_id",
@@ -79,6 +87,7 @@ class Site:
         letters: DeadLetterMailbox,
         scheduler: Scheduler,
         live: Callable[[Any], Coroutine[object, object, None]],
+        registry: MessageRegistry,
         default_timeout: float | None,
     ) -> None:
         self.system = system
@@ -102,6 +111,15 @@ class Site:
         self.counts = Counts()
         self.active: set[Any] = set()
         self.is_closing = False
+        self.registry = registry
+        self.known_classes: set[type] = set()
+
+    def learn(self, actor_class: type) -> None:
+        """Take in the messages that a class of actors declares: what it handles, and its type argument."""
+        self.known_classes.add(actor_class)
+        for message_class in declared_messages(actor_class):
+            if not self.registry.add_declared(message_class):
+                _log.debug("%s cannot be rebuilt from a dead letter", message_class)
 
     def check_thread(self) -> None:
         """Raise `RuntimeError` in any thread but the loop's."""

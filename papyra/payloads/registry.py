@@ -50,6 +50,7 @@ class MessageRegistry:
         self._by_class: dict[type, KnownType] = {}
         self._known = MappingProxyType(self._by_class)
         self._steps: dict[tuple[str, int], Step] = {}
+        self._declared: set[str] = set()
         for cls in _BUILT_IN:
             self._commit([_describe(cls, is_message=True)])
         for cls in types:
@@ -81,12 +82,31 @@ class MessageRegistry:
             raise ConfigurationError(f"{cls!r:.200} is not a class")
         if cls in _BUILT_IN:
             return
+        self._declared.discard(message_name(cls))
         if not _can_be_rebuilt(cls):
             raise ConfigurationError(
                 f"{message_name(cls)} cannot be a message: it is no dataclass, msgspec.Struct, NamedTuple, "
                 "enum or subclass of a built-in, so nothing says how to store it",
             )
         self._commit([_describe(each, is_message=each is cls) for each in _family(cls)])
+
+    def add_declared(self, cls: type) -> bool:
+        """Register what an actor was declared to take, if it can be rebuilt; whether it can.
+
+        Such a message can be sent again as it is stored; `is_editable` tells those apart that may be edited.
+        """
+        if cls in self._by_class and self._by_class[cls].is_message:
+            return True
+        try:
+            self.add(cls)
+        except ConfigurationError:
+            return False
+        self._declared.add(message_name(cls))
+        return True
+
+    def is_editable(self, name: str) -> bool:
+        """Whether the message is known by more than the actor that takes it."""
+        return name not in self._declared and name in self.names()
 
     def add_module(self, module: ModuleType) -> tuple[str, ...]:
         """Register every class of the module that is marked with ``@message``; return their names."""

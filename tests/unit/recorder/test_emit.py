@@ -135,7 +135,7 @@ async def test_a_payload_that_is_encoded_already_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("message", "fidelity", "detail"),
     [
-        (Order(1), "inexact", "not checked"),
+        (Order(1), "exact", ""),
         (Login("hunter2"), "redacted", "data.token"),
         (object(), "unstorable", "data"),
     ],
