@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from papyra._runtime.calls import attempt
 from papyra._runtime.facts import Origin
 from papyra._runtime.mailbox import CURRENT
 from papyra._runtime.timers import ActorTimers
 from papyra.messages import PipeFailed, ReceiveTimeout
 
 if TYPE_CHECKING:
-    from asyncio import Task
+    from asyncio import Future
     from collections.abc import Awaitable, Callable
 
     from papyra._runtime.receiver import Receiver
@@ -50,7 +48,7 @@ class Belongings:
         self._receive_timeout: float | None = None
         self._alarm: Alarm | None = None
         self._idle_since = owner.site.time()
-        self._pipes: set[Task[None]] | None = None
+        self._pipes: set[Pipe] | None = None
         self.timers = ActorTimers(owner)
         self.undelivered: list[object] = []
         self._watch()
@@ -59,9 +57,9 @@ class Belongings:
         """Cancel timers, pipes and the receive timeout: they were the instance's."""
         self.timers.cancel_all()
         self._receive_timeout = None
-        for task in self._pipes or ():
-            task.cancel()
-        self._pipes = None
+        pipes, self._pipes = self._pipes, None
+        for pipe in pipes or ():
+            pipe.cancel()
 
     def close(self) -> None:
         """Do so for good."""
@@ -99,14 +97,18 @@ class Belongings:
         owner = self._owner
         if owner.is_busy or owner.closed is not None:
             return  # it watches again once it idles
-        idled = owner.site.time() - self._idle_since
-        if self._passivate is not None and idled >= self._passivate:
+        now = owner.site.time()
+        if self._has_passed(self._passivate, now):
             self._stop()
             return
-        if self._receive_timeout is not None and idled >= self._receive_timeout:
+        if self._has_passed(self._receive_timeout, now):
             owner.notify(ReceiveTimeout(), Origin(), owner)
             return
         self._watch()
+
+    def _has_passed(self, limit: float | None, now: float) -> bool:
+        # Calculated as when the alarm was set: rounded otherwise, it could be due for ever and never pass.
+        return limit is not None and now >= self._idle_since + limit
 
     def pipe(
         self,
@@ -117,34 +119,50 @@ class Belongings:
         """Have the outcome of ``awaitable`` come as a message."""
         if not inspect.isawaitable(awaitable):
             raise TypeError(f"only what can be awaited can be piped, not {awaitable!r:.100}")
-        task = self._owner.site.loop.create_task(
-            self._piped(awaitable, on_result, on_error),
-            name=f"{self._owner.path} pipe",
-            context=copy_context(),
-        )
+        work = asyncio.ensure_future(awaitable, loop=self._owner.site.loop)
+        pipe = Pipe(work, Origin.of(CURRENT.get()), on_result, on_error, is_ours=work is not awaitable)
         if self._pipes is None:
             self._pipes = set()
-        self._pipes.add(task)
-        task.add_done_callback(partial(_forget, self._pipes))
+        self._pipes.add(pipe)
+        work.add_done_callback(partial(self._has_come, pipe))
 
-    async def _piped(
+    def _has_come(self, pipe: Pipe, _: Future[Any]) -> None:
+        if self._pipes is not None and pipe in self._pipes:
+            self._pipes.discard(pipe)
+            self._owner.notify(pipe.message(), pipe.origin, self._owner)
+
+
+class Pipe:
+    """Work whose outcome is wanted. ``is_ours``: nobody else holds it, so that it may be cancelled."""
+
+    __slots__ = ("_is_ours", "_on_error", "_on_result", "_work", "origin")
+
+    def __init__(
         self,
-        awaitable: Awaitable[Any],
+        work: Future[Any],
+        origin: Origin,
         on_result: Callable[[Any], object] | None,
         on_error: Callable[[BaseException], object] | None,
+        *,
+        is_ours: bool,
     ) -> None:
-        origin = Origin.of(CURRENT.get())
-        result, error = await attempt(lambda: awaitable)
-        if error is None:
-            message = result if on_result is None else on_result(result)
-        else:
-            message = PipeFailed(error) if on_error is None else on_error(error)
-        self._owner.notify(message, origin, self._owner)
+        self._work = work
+        self.origin = origin
+        self._on_result = on_result
+        self._on_error = on_error
+        self._is_ours = is_ours
 
+    def cancel(self) -> None:
+        """Want the outcome no more."""
+        if self._is_ours:
+            self._work.cancel()
 
-def _forget(tasks: set[Task[None]], task: Task[None]) -> None:
-    tasks.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        asyncio.get_running_loop().call_exception_handler(
-            {"message": "what makes a message of a piped outcome failed", "exception": error, "task": task}
+    def message(self) -> object:
+        """Return what the outcome is as a message."""
+        work = self._work
+        error = (
+            asyncio.CancelledError("the piped work was cancelled") if work.cancelled() else work.exception()
         )
+        if error is not None:
+            return PipeFailed(error) if self._on_error is None else self._on_error(error)
+        return work.result() if self._on_result is None else self._on_result(work.result())
