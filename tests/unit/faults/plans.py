@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from papyra import Strategy, SupervisionPolicy, SupervisorDecision, supervision
+from papyra.messages import MailboxPolicy
 from tests.unit.faults.tree import Order, Plan
 
 if TYPE_CHECKING:
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
 
 FEATURES: frozenset[str] = frozenset(
     {
-        # "forward", "send", "stash", "timers", "pipe", "receive_timeout",
-        # "mailbox_policies", "ttl", "resume", "backoff", "scopes", "retry", "passivation",
+        "forward",
+        "send",
+        "stash",
+        "ttl",
+        "mailbox_policies",
+        "timers",
+        "pipe",
+        "receive_timeout",
+        "passivation",
     }
-)
+)  # to come: "resume", "backoff", "scopes", "retry"
 """What the runtime has beside the rest; take a word in once it does."""
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -49,15 +57,14 @@ def policies() -> st.SearchStrategy[SupervisionPolicy | None]:
             extra["failed_message"] = st.sampled_from([new.MessageFate.LETTER, new.MessageFate.RETRY])
             extra["message_retries"] = st.integers(0, 2)
     return st.none() | st.builds(
-        SupervisionPolicy, st.sampled_from(words), st.integers(0, 9), st.just(60.0), **extra
+        SupervisionPolicy, st.sampled_from(words), st.integers(0, 9), st.just(2.0), **extra
     )
 
 
 def plans() -> st.SearchStrategy[Plan]:
     options: dict[str, st.SearchStrategy[Any]] = {}
     if "mailbox_policies" in FEATURES:
-        words = ["backpressure", "drop_new", "drop_oldest"]
-        options["mailbox_policy"] = st.sampled_from(words)
+        options["mailbox_policy"] = st.sampled_from(MailboxPolicy)
     if "passivation" in FEATURES:
         options["passivate_after"] = st.sampled_from([None, 0.5])
     flaws = ["init", "on_start", "on_stop", "on_restart", "on_undelivered"]
@@ -97,10 +104,11 @@ def orders(*, depth: int = 1) -> st.SearchStrategy[tuple[Order, ...]]:
         words += [st.just(("stash",)), st.just(("unstash",))]
     if "timers" in FEATURES:
         key = st.sampled_from(["a", "b"])
-        words.append(st.tuples(st.just("timer"), key, st.sampled_from([0.0, 0.01, 1.0]), st.booleans()))
+        words.append(st.tuples(st.just("timer"), key, st.sampled_from([0.0, 0.01, 1.0])))
+        words.append(st.tuples(st.just("periodic timer"), key, st.sampled_from([0.2, 1.0])))
         words.append(st.tuples(st.just("no timer"), key))
     if "pipe" in FEATURES:
         words.append(st.tuples(st.just("pipe"), st.sampled_from([0.0, 0.01])))
     if "receive_timeout" in FEATURES:
-        words.append(st.tuples(st.just("receive timeout"), st.sampled_from([None, 0.01])))
+        words.append(st.tuples(st.just("receive timeout"), st.sampled_from([None, 0.1])))
     return st.lists(st.one_of(words), max_size=3).map(tuple)

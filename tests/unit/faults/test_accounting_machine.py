@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from papyra import ActorSystem, PapyraError, Strategy, SupervisionPolicy
+from papyra import ActorSystem, MailboxFull, Strategy, SupervisionPolicy
 from papyra.events import ActorCrashed
 from papyra.exceptions import StoreUnavailableError
 from papyra.history import running_at
@@ -28,7 +28,10 @@ from papyra.persistence.retention import UNLIMITED
 from papyra.testing import FaultyBackend
 from tests.unit.faults.plans import FEATURES, TARGETS, TURNS, has, orders, plans
 from tests.unit.faults.seededloop import LoopClock, SeededLoop
-from tests.unit.faults.tree import Book, FailedError, Order, Parcel, Plan, spawn
+from tests.unit.faults.tree import Book, Order, Parcel, Plan, send, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ACTOR_EVENTS = {
     EventType.ACTOR_STARTED,
@@ -38,6 +41,11 @@ ACTOR_EVENTS = {
     EventType.ACTOR_STOPPED,
 }
 HANDLED = {DeadLetterReason.HANDLER_FAILED, DeadLetterReason.LATE_REPLY}
+
+
+def plainly(tell: Callable[[], object]) -> None:
+    with contextlib.suppress(MailboxFull):  # which FAIL alone raises at the call
+        tell()
 
 
 class Tree(RuleBasedStateMachine):
@@ -85,7 +93,7 @@ class Tree(RuleBasedStateMachine):
 
     def behind(self, make: Any) -> None:
         async def run() -> None:
-            with contextlib.suppress(PapyraError, TimeoutError, FailedError, AttributeError):
+            with contextlib.suppress(Exception):
                 await make()
 
         self.tasks.append(self.do(lambda: asyncio.ensure_future(run())))
@@ -105,7 +113,8 @@ class Tree(RuleBasedStateMachine):
 
     @rule(actor=TARGETS, told=orders(), sender=st.sampled_from(["client", "other client"]), turns=TURNS)
     def tell(self, actor: int, told: tuple[Order, ...], sender: str, turns: int) -> None:
-        self.do(lambda: self.book.ref(actor).tell(self.book.parcel(sender, actor, told)), turns)
+        parcel = self.book.parcel
+        self.do(lambda: plainly(lambda: self.book.ref(actor).tell(parcel(sender, actor, told))), turns)
 
     @rule(actor=TARGETS, told=st.lists(orders(), min_size=2, max_size=6), turns=TURNS)
     def tell_many(self, actor: int, told: list[tuple[Order, ...]], turns: int) -> None:
@@ -126,14 +135,14 @@ class Tree(RuleBasedStateMachine):
     @has("send")
     @rule(actor=TARGETS, told=orders())
     def send(self, actor: int, told: tuple[Order, ...]) -> None:
-        ref: Any = self.book.ref(actor)
-        self.behind(lambda: ref.send(self.book.parcel(self.book.new_sender(), actor, told)))
+        self.behind(lambda: send(self.book, self.book.new_sender(), actor, told))
 
     @has("ttl")
     @rule(actor=TARGETS, told=orders(), ttl=st.sampled_from([0.0, 0.01, 10.0]))
     def tell_for_a_while(self, actor: int, told: tuple[Order, ...], ttl: float) -> None:
         ref: Any = self.book.ref(actor)
-        self.do(lambda: ref.tell(self.book.parcel("client", actor, told), ttl=ttl))
+        parcel = self.book.parcel
+        self.do(lambda: plainly(lambda: ref.tell(parcel("client", actor, told), ttl=ttl)))
 
     @rule(actor=TARGETS, drain=st.booleans())
     def stop(self, actor: int, *, drain: bool) -> None:
@@ -175,7 +184,7 @@ class Tree(RuleBasedStateMachine):
     def let_run(self, turns: int) -> None:
         self.do(lambda: None, turns)
 
-    @rule(seconds=st.sampled_from([0.001, 0.1, 70.0]))
+    @rule(seconds=st.sampled_from([0.001, 0.1, 3.0]))
     def let_time_pass(self, seconds: float) -> None:
         self.runner.run(asyncio.sleep(seconds))
 
@@ -201,11 +210,9 @@ class Tree(RuleBasedStateMachine):
         dead = sum(count for reason, count in letters.items() if reason not in HANDLED)
         assert dead == accounting.dead + accounting.expired, (letters, accounting)
         assert letters.get(DeadLetterReason.HANDLER_FAILED, 0) == accounting.failed, (letters, accounting)
-        if "stash" not in FEATURES:
-            finished = self.book.finished.total() + self.book.others_finished
-            assert accounting.handled == finished, (finished, accounting)
+        finished, raised = self.book.finished.total(), self.book.raised.total()
+        assert accounting.handled == finished, (finished, accounting)
         if "retry" not in FEATURES:
-            raised = self.book.raised.total() + self.book.others_raised
             assert accounting.failed == raised, (raised, accounting)
         for event in self.system.events(self.heard):  # who fails to start is heard of by that failure
             self.heard += 1
@@ -217,8 +224,8 @@ class Tree(RuleBasedStateMachine):
     @invariant()
     def nothing_was_ever_wrong(self) -> None:
         if hasattr(self, "book"):
-            assert self.book.violations == []
-            assert self.troubles == []
+            assert not self.book.violations, "\n".join(self.book.violations[:5])
+            assert not self.troubles, self.troubles[:5]
 
     def teardown(self) -> None:
         if not hasattr(self, "runner"):
@@ -252,12 +259,15 @@ class Tree(RuleBasedStateMachine):
         assert accounting.pending == 0
         assert self.system.list_actors() == ()
         outcomes = self.book.finished.copy()
+        del outcomes[0]
         letters = self.system.dead_letters
         for letter in letters.messages:
             if isinstance(letter.message, Parcel) and letter.reason is not DeadLetterReason.LATE_REPLY:
                 outcomes[letter.message.id] += 1
         if letters.total == len(letters.messages):
-            assert outcomes == Counter(range(1, self.book.parcels + 1))
+            odd = {each: outcomes[each] for each in range(1, self.book.parcels + 1) if outcomes[each] != 1}
+            assert {each: count for each, count in odd.items() if each not in self.book.withdrawn} == {}
+            assert set(odd.values()) <= {0}
 
     def check_the_history(self) -> None:
         stored = self.store.events

@@ -56,11 +56,12 @@ class Book:
         self.refs: list[ActorRef] = []
         self.parcels = 0
         self.senders = 0
-        self.finished: Counter[int] = Counter()
+        self.finished: Counter[int] = Counter()  # by the id of the parcel, 0 for whatever is none
         self.raised: Counter[int] = Counter()
-        self.others_finished = self.others_raised = 0
         self.handling: set[int] = set()
         self.started: set[str] = set()
+        self.withdrawn: set[int] = set()
+        self.put_aside: set[int] = set()
         self.violations: list[str] = []
         self.holds: list[asyncio.Event] = []
         self._sent: Counter[tuple[str, int]] = Counter()
@@ -120,6 +121,8 @@ class Node(Actor):
 
     def __init__(self, book: Book, number: int, plan: Plan) -> None:
         self.book, self.number, self.plan = book, number, plan
+        self.hand: Parcel | None = None
+        self.aside: Parcel | None = None  # for as long as its handler runs: if that fails, so has the parcel
         self._flaw("init")
 
     @property
@@ -162,30 +165,36 @@ class Node(Actor):
             return self.plan.decision
 
     async def receive(self, message: object) -> object:
-        parcel = message if isinstance(message, Parcel) else None
+        """Follow a parcel's orders, as long as it is in hand; what becomes of it is written down at once."""
+        self.hand = message if isinstance(message, Parcel) else None
         self.book.handling.add(self.number)
-        put_aside = False
         try:
             with self.book.alone(self.number, "receive"):
-                if parcel is not None:
-                    self.book.see(parcel, self.number)
-                    for order in parcel.orders:
-                        put_aside |= await self._follow(order)
+                if self.hand is not None:
+                    self.book.see(self.hand, self.number)
+                    for order in self.hand.orders:
+                        await self._follow(order)
         except BaseException:
-            if parcel is None:
-                self.book.others_raised += 1
-            else:
-                self.book.raised[parcel.id] += 1
+            if not isinstance(message, Parcel):
+                self.book.raised[0] += 1
+            elif message in {self.hand, self.aside}:
+                self.book.raised[message.id] += 1
             raise
+        else:
+            if not isinstance(message, Parcel):
+                self.book.finished[0] += 1
+            elif message is self.hand:
+                self.book.finished[message.id] += 1
+            return None
         finally:
-            self.book.handling.discard(self.number)
-        if parcel is None:
-            self.book.others_finished += 1
-        elif not put_aside:
-            self.book.finished[parcel.id] += 1
-        return None if parcel is None else parcel.id
+            self._give_away()
+            self.aside = None
 
-    async def _follow(self, order: Order) -> bool:  # noqa: C901, PLR0912  # one line for each word
+    def _give_away(self) -> None:
+        self.hand = None
+        self.book.handling.discard(self.number)
+
+    async def _follow(self, order: Order) -> None:  # noqa: C901, PLR0912  # one line for each word
         context: Any = self.context
         match order:
             case ("pause", int() as turns):
@@ -205,7 +214,7 @@ class Node(Actor):
                 await self._try(lambda: self.book.ref(target).tell(self.book.parcel(self.me, target, orders)))
             case ("ask", target, orders, float() as timeout):
                 if self.book.ref(target) == context.self_ref:
-                    return False  # refused before it is a message
+                    return  # refused before it is a message
                 await self._try(
                     lambda: self.book.ref(target).ask(
                         self.book.parcel(self.me, target, orders), timeout=timeout
@@ -221,27 +230,30 @@ class Node(Actor):
                 if self.book.ref(target) != context.self_ref:
                     await context.watch(self.book.ref(target))
             case _:
-                return await self._follow_new(context, order)
-        return False
+                await self._follow_new(context, order)
 
-    async def _follow_new(self, context: Any, order: Order) -> bool:  # noqa: C901, PLR0912  # as above
-        """Follow what a step of the runtime may not have yet; returns whether the parcel was put aside."""
+    async def _follow_new(self, context: Any, order: Order) -> None:  # noqa: C901, PLR0912  # as above
+        """Follow what a step of the runtime may not have yet."""
         match order:
-            case ("forward", target, orders):
+            case ("forward", target, orders) if self.hand is not None:
                 context.forward(self.book.ref(target), self.book.parcel(self.me, target, orders))
+                self.book.finished[self.hand.id] += 1
+                self._give_away()
             case ("send", target, orders):
-                ref: Any = self.book.ref(target)
-                await self._try(lambda: ref.send(self.book.parcel(self.me, target, orders)))
-            case ("stash",):
+                await self._try(lambda: send(self.book, self.me, target, orders))
+            case ("stash",) if self.hand is not None and self.hand.id not in self.book.put_aside:
                 context.stash()
-                return True
-            case ("unstash",):
+                self.book.put_aside.add(self.hand.id)  # once, or it would come back for ever
+                self.aside = self.hand
+                self._give_away()
+            case ("unstash",) if self.hand is not None:  # not of what this handler has just put aside
                 context.unstash_all()
-            case ("timer", key, seconds, is_periodic):
-                if is_periodic:
-                    context.timers.start_periodic(key, Tick(), every=seconds)
-                else:
-                    context.timers.start_once(key, Tick(), after=seconds)
+            case ("forward", *_) | ("stash",) | ("unstash",):
+                pass
+            case ("timer", key, seconds):
+                context.timers.start_once(key, Tick(), after=seconds)
+            case ("periodic timer", key, seconds):
+                context.timers.start_periodic(key, Tick(), every=seconds)
             case ("no timer", key):
                 context.timers.cancel(key)
             case ("pipe", float() as seconds):
@@ -250,11 +262,21 @@ class Node(Actor):
                 context.set_receive_timeout(seconds)
             case _:
                 self.book.violations.append(f"no such order: {order}")
-        return False
 
     async def _try(self, make: Any) -> None:
-        with suppress(PapyraError, FailedError, TimeoutError):
+        with suppress(Exception):
             await make()
+
+
+async def send(book: Book, sender: str, receiver: object, orders: object) -> None:
+    """Send a parcel; one that is withdrawn while it waits for room was never sent."""
+    ref: Any = book.ref(receiver)
+    parcel = book.parcel(sender, receiver, orders)
+    try:
+        await ref.send(parcel)
+    except asyncio.CancelledError:
+        book.withdrawn.add(parcel.id)
+        raise
 
 
 def spawn(book: Book, plan: Plan, how: Any) -> None:

@@ -38,6 +38,7 @@ async def test_line_6_drop_new_never_hurts_the_sender_and_keeps_the_oldest(syste
         await ref.tell(number)
     assert letters(system, DeadLetterReason.OVERFLOW) == [2, 3, 4]
     hold.release.set()
+    await quiet(system)
     assert await ref.ask("seen") == [0, 1]
 
 
