@@ -25,8 +25,9 @@ FEATURES: frozenset[str] = frozenset(
         "pipe",
         "receive_timeout",
         "passivation",
+        "resume",
     }
-)  # to come: "resume", "backoff", "scopes", "retry"
+)
 """What the runtime has beside the rest; take a word in once it does."""
 
 F = TypeVar("F", bound="Callable[..., Any]")

@@ -28,7 +28,7 @@ from papyra.persistence.retention import UNLIMITED
 from papyra.testing import FaultyBackend
 from tests.unit.faults.plans import FEATURES, TARGETS, TURNS, has, orders, plans
 from tests.unit.faults.seededloop import LoopClock, SeededLoop
-from tests.unit.faults.tree import Book, Order, Parcel, Plan, send, spawn
+from tests.unit.faults.tree import Book, Order, Parcel, Plan, ask, send, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,10 +123,7 @@ class Tree(RuleBasedStateMachine):
 
     @rule(actor=TARGETS, told=orders(), timeout=st.sampled_from([0.0, 0.01, 5.0, None]))
     def ask(self, actor: int, told: tuple[Order, ...], timeout: float | None) -> None:
-        parcel = self.book.parcel
-        self.behind(
-            lambda: self.book.ref(actor).ask(parcel(self.book.new_sender(), actor, told), timeout=timeout)
-        )
+        self.behind(lambda: ask(self.book, self.book.new_sender(), actor, told, timeout))
 
     @rule(actor=TARGETS, timeout=st.sampled_from([0.0, 5.0]))
     def ask_what_is_refused(self, actor: int, timeout: float) -> None:
@@ -140,9 +137,8 @@ class Tree(RuleBasedStateMachine):
     @has("ttl")
     @rule(actor=TARGETS, told=orders(), ttl=st.sampled_from([0.0, 0.01, 10.0]))
     def tell_for_a_while(self, actor: int, told: tuple[Order, ...], ttl: float) -> None:
-        ref: Any = self.book.ref(actor)
         parcel = self.book.parcel
-        self.do(lambda: plainly(lambda: ref.tell(parcel("client", actor, told), ttl=ttl)))
+        self.do(lambda: plainly(lambda: self.book.ref(actor).tell(parcel("client", actor, told), ttl=ttl)))
 
     @rule(actor=TARGETS, drain=st.booleans())
     def stop(self, actor: int, *, drain: bool) -> None:
@@ -213,7 +209,7 @@ class Tree(RuleBasedStateMachine):
         finished, raised = self.book.finished.total(), self.book.raised.total()
         assert accounting.handled == finished, (finished, accounting)
         if "retry" not in FEATURES:
-            assert accounting.failed == raised, (raised, accounting)
+            assert raised <= accounting.failed <= raised + self.book.doubtful, (raised, accounting)
         for event in self.system.events(self.heard):  # who fails to start is heard of by that failure
             self.heard += 1
             if isinstance(event, ActorCrashed):
@@ -266,8 +262,9 @@ class Tree(RuleBasedStateMachine):
                 outcomes[letter.message.id] += 1
         if letters.total == len(letters.messages):
             odd = {each: outcomes[each] for each in range(1, self.book.parcels + 1) if outcomes[each] != 1}
-            assert {each: count for each, count in odd.items() if each not in self.book.withdrawn} == {}
-            assert set(odd.values()) <= {0}
+            sent = {each: count for each, count in odd.items() if each not in self.book.withdrawn}
+            assert not sent, sent
+            assert set(odd.values()) <= {0}, odd
 
     def check_the_history(self) -> None:
         stored = self.store.events

@@ -62,6 +62,7 @@ class Book:
         self.started: set[str] = set()
         self.withdrawn: set[int] = set()
         self.put_aside: set[int] = set()
+        self.doubtful = 0
         self.violations: list[str] = []
         self.holds: list[asyncio.Event] = []
         self._sent: Counter[tuple[str, int]] = Counter()
@@ -104,6 +105,11 @@ class Book:
             self.violations.append(f"{parcel} came after number {self._last_seen[channel]}")
         self._last_seen[channel] = parcel.number
 
+    def refused(self, parcel: Parcel, error: PapyraError) -> None:
+        """Write down that nobody was sent what its sender would have waited for in vain."""
+        if type(error) is PapyraError:
+            self.withdrawn.add(parcel.id)
+
     @contextmanager
     def alone(self, number: int, what: str) -> Iterator[None]:
         """Check that an actor does one thing at a time, over all its instances."""
@@ -122,7 +128,7 @@ class Node(Actor):
     def __init__(self, book: Book, number: int, plan: Plan) -> None:
         self.book, self.number, self.plan = book, number, plan
         self.hand: Parcel | None = None
-        self.aside: Parcel | None = None  # for as long as its handler runs: if that fails, so has the parcel
+        self.aside: Parcel | None = None  # for as long as its handler runs: if that fails, so may the parcel
         self._flaw("init")
 
     @property
@@ -175,20 +181,21 @@ class Node(Actor):
                     for order in self.hand.orders:
                         await self._follow(order)
         except BaseException:
-            if not isinstance(message, Parcel):
-                self.book.raised[0] += 1
-            elif message in {self.hand, self.aside}:
-                self.book.raised[message.id] += 1
+            self._write_down(message, self.book.raised)
+            self.book.doubtful += message is self.aside  # unless its actor stops: then it is a letter already
             raise
         else:
-            if not isinstance(message, Parcel):
-                self.book.finished[0] += 1
-            elif message is self.hand:
-                self.book.finished[message.id] += 1
+            self._write_down(message, self.book.finished)
             return None
         finally:
             self._give_away()
             self.aside = None
+
+    def _write_down(self, message: object, outcome: Counter[int]) -> None:
+        if not isinstance(message, Parcel):
+            outcome[0] += 1
+        elif message is self.hand:
+            outcome[message.id] += 1
 
     def _give_away(self) -> None:
         self.hand = None
@@ -213,13 +220,7 @@ class Node(Actor):
             case ("tell and wait", target, orders):
                 await self._try(lambda: self.book.ref(target).tell(self.book.parcel(self.me, target, orders)))
             case ("ask", target, orders, float() as timeout):
-                if self.book.ref(target) == context.self_ref:
-                    return  # refused before it is a message
-                await self._try(
-                    lambda: self.book.ref(target).ask(
-                        self.book.parcel(self.me, target, orders), timeout=timeout
-                    )
-                )
+                await self._try(lambda: ask(self.book, self.me, target, orders, timeout))
             case ("spawn", Plan() as plan):
                 spawn(self.book, plan, context.spawn_child)
             case ("stop", target):
@@ -270,13 +271,25 @@ class Node(Actor):
 
 async def send(book: Book, sender: str, receiver: object, orders: object) -> None:
     """Send a parcel; one that is withdrawn while it waits for room was never sent."""
-    ref: Any = book.ref(receiver)
+    ref = book.ref(receiver)
     parcel = book.parcel(sender, receiver, orders)
     try:
         await ref.send(parcel)
     except asyncio.CancelledError:
         book.withdrawn.add(parcel.id)
         raise
+    except PapyraError as error:
+        book.refused(parcel, error)
+
+
+async def ask(book: Book, sender: str, receiver: object, orders: object, timeout: float | None) -> None:
+    """Ask by a parcel."""
+    ref = book.ref(receiver)
+    parcel = book.parcel(sender, receiver, orders)
+    try:
+        await ref.ask(parcel, timeout=timeout)
+    except PapyraError as error:
+        book.refused(parcel, error)
 
 
 def spawn(book: Book, plan: Plan, how: Any) -> None:
