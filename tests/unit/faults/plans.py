@@ -26,6 +26,9 @@ FEATURES: frozenset[str] = frozenset(
         "receive_timeout",
         "passivation",
         "resume",
+        "backoff",
+        "scopes",
+        "retry",
     }
 )
 """What the runtime has beside the rest; take a word in once it does."""
