@@ -32,6 +32,8 @@ FOUND_ELSEWHERE = {
         "faults/test_restarting.py::test_line_3_senders_that_wait_for_room_keep_their_place_over_a_restart",
         "runtime/test_supervision.py::test_the_failing_message_is_a_letter_and_is_not_run_again",
         "runtime/test_r2_order.py::test_r2_order_survives_restarts",
+        "faults/test_full_mailboxes.py::test_line_3_a_restart_returns_the_stash_to_the_front",
+        "faults/test_full_mailboxes.py::test_line_3_a_stash_at_the_end_is_letters_in_order",
     ],
     "4 the restart budget is the child's own and slides, and its end comes once": [
         "faults/test_restarting.py::test_line_4_the_budget_is_each_childs_own_and_its_window_slides",
@@ -41,6 +43,7 @@ FOUND_ELSEWHERE = {
         ),
         "faults/test_restarting.py::test_line_4_a_child_that_escalates_twice_fails_its_parent_once_for_each",
         "runtime/test_decisions.py::test_no_window_ever_holds_more_restarts_than_the_limit",
+        "faults/test_supervising.py::test_line_4_an_exhausted_budget_escalates_exactly_once",
     ],
     "5 every restart and stop leaves a log line and its cause on record": [
         "faults/test_restarting.py::test_line_5_what_a_failure_led_to_is_logged_and_on_record_with_its_cause",
@@ -52,6 +55,7 @@ FOUND_ELSEWHERE = {
             "test_r4_a_slow_or_dead_receiver_hurts_no_actor_that_plainly_tells_it"
         ),
         "faults/test_restarting.py::test_line_6_a_mailbox_keeps_its_bound_while_its_actor_restarts",
+        "faults/test_full_mailboxes.py::test_line_6_drop_oldest_never_hurts_the_sender_and_keeps_the_newest",
     ],
     "7 an asker always hears, once, and harms nobody": [
         "faults/test_asking.py::test_line_7_an_asker_that_is_cancelled_harms_nobody_in_any_phase",
@@ -79,6 +83,7 @@ FOUND_ELSEWHERE = {
         "runtime/test_r6_shutdown.py::test_r6_what_is_stuck_is_cancelled_at_the_deadline",
         "runtime/test_r6_shutdown.py::test_r6_the_deadline_holds_for_the_store_too",
         "runtime/test_r6_shutdown.py::test_r6_messages_queued_at_the_end_are_letters_shutdown",
+        "runtime/test_serving.py::test_r6_the_second_signal_does_not_wait",
     ],
     "10 a storm of a million letters is bounded, a letter about a letter is dropped": [
         (
@@ -88,6 +93,14 @@ FOUND_ELSEWHERE = {
         "faults/test_letters.py::test_line_10_a_letter_about_a_letter_is_counted_and_breeds_no_more",
         "faults/test_letters.py::test_line_10_a_letter_to_a_dead_actor_in_the_name_of_another_is_one_letter",
         "runtime/test_r5_memory.py::test_r5_letters_in_memory_are_capped_and_their_counts_exact",
+    ],
+    "14 a letter is sent again as a new message, linked, without a loop": [
+        "faults/test_redelivering.py::test_line_14_a_stale_letter_is_sent_as_it_was_and_never_twice_for_one_call",
+        (
+            "faults/test_redelivering.py::"
+            "test_line_14_a_letter_that_fails_again_is_a_new_letter_that_names_it_and_there_is_no_loop"
+        ),
+        "faults/test_redelivering.py::test_line_14_what_does_not_run_is_refused_and_makes_no_letter",
     ],
     "15 cancellations are told apart, and the end of the process goes on": [
         "runtime/test_cancellation.py::test_a_handlers_own_timeout_is_a_failure_and_no_cancellation",
@@ -101,6 +114,7 @@ FOUND_ELSEWHERE = {
     ],
     "16 tasks are strongly held": [
         "runtime/test_r5_memory.py::test_r5_tasks_are_strongly_held",
+        "faults/test_timing.py::test_line_16_pipes_are_strongly_held",
         "faults/test_restarting.py::test_line_16_collections_during_traffic_and_restarts_lose_nothing",
     ],
     "17 a wall clock that is set back reorders nothing": [
