@@ -1,0 +1,1 @@
+"""Actor libraries, each measured by its public API in a process and an environment of its own."""
