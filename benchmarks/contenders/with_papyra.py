@@ -7,6 +7,7 @@ import gc
 import inspect
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,26 @@ async def idle(actors: int) -> Figures:
         return figures
 
 
+async def idle_worked(actors: int) -> Figures:
+    """Weigh idle actors that have handled a message, once their tasks have ended."""
+    tracemalloc.start()  # what the tasks took stays resident when they have ended, so that tells nothing
+    async with ActorSystem() as system:
+        await _spawn_calmly(system, _FIRST)
+        before = _traced()
+        refs = await _spawn_calmly(system, actors)
+        await asyncio.gather(*(ref.ask(None) for ref in refs))
+        while len(asyncio.all_tasks()) > actors // 2:  # noqa: ASYNC110  # nothing tells when they have gone
+            await asyncio.sleep(0.5)
+        grown = _traced() - before
+        tracemalloc.stop()
+        return {"each": grown / actors, "mb": grown / MEBIBYTE}
+
+
+def _traced() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
 async def pause(messages: int) -> Figures:
     """Time the turns of a loop with a hundred busy actors."""
     async with ActorSystem() as system:
@@ -273,6 +294,7 @@ MEASURES: Mapping[str, object] = {
         ask,
         spawn,
         idle,
+        idle_worked,
         pause,
         deep,
         wide,
