@@ -69,19 +69,21 @@ def verdicts(measured: Measured) -> Iterator[tuple[Goal, float | None, str]]:
 
 
 def ahead(measured: Measured) -> list[str]:
-    """Name each peer that does better than papyra, in any way papyra was measured, on any Python."""
-    row, figure, found = measured.row, measured.row.figures[0], []
+    """Name each peer that does better than papyra, in any way papyra was measured, and where."""
+    row, figure = measured.row, measured.row.figures[0]
+    better: dict[str, list[str]] = {}
     for column in measured.columns:
         values = [measured.cells[number, column].median(figure) for number in range(len(row.entries))]
         pairs = list(zip(row.entries, values, strict=True))
         ours = [value for entry, value in pairs if entry.contender == PAPYRA and value is not None]
+        worst = (max if row.less_is_better else min)(ours, default=0.0)
         for entry, value in pairs:
             if entry.contender in {PAPYRA, BARE} or value is None or not ours:
                 continue
-            worst = max(ours) if row.less_is_better else min(ours)
             if value < worst if row.less_is_better else value > worst:
-                found.append(f"{entry.contender} on {column} ({short(value)} beside {short(worst)})")
-    return found
+                name = f"{entry.contender} ({entry.pattern})" if entry.pattern else entry.contender
+                better.setdefault(name, []).append(f"{column}: {short(value)} beside {short(worst)}")
+    return [f"{name}, {', '.join(places)}" for name, places in better.items()]
 
 
 def as_text(measured: Measured) -> str:
@@ -143,8 +145,8 @@ def machine(everything: Sequence[Measured], *, rounds: int) -> str:
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release().partition('-')[0]}; CPython {' and '.join(pythons)}; "
-        f"{', '.join(libraries)}. Medians of {rounds} rounds, each figure in a fresh process, "
-        f"all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
+        f"{', '.join(libraries)}. Medians of {rounds} rounds (trees 2, memory 1), each figure in a fresh "
+        f"process, all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
     )
 
 

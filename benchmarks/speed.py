@@ -80,6 +80,7 @@ def measure(row: Row, *, rounds: int) -> Measured:
         for uvloop in ((False, True) if row.with_uvloop else (False,))
     )
     cells = {place: Cell() for place in product(range(len(row.entries)), columns)}
+    rounds = min(rounds, row.most_rounds)
     for number in range(rounds):
         for (index, column), cell in cells.items():
             if not cell.missing:
