@@ -270,7 +270,9 @@ async def fail(error: BaseException) -> None:
 
 
 class TestPipes:
-    async def test_the_outcome_comes_as_a_message_and_the_mailbox_goes_on(self, system: ActorSystem) -> None:
+    async def test_the_outcome_comes_as_a_message_and_the_mailbox_goes_on(
+        self, system: ActorSystem, clock: ManualClock
+    ) -> None:
         ref, gate = system.spawn(Doer), asyncio.Event()
 
         async def work() -> str:
@@ -280,7 +282,7 @@ class TestPipes:
         await ref.ask(doing(lambda context: context.pipe_to_self(work())))
         assert await ref.ask(1) == 1
         gate.set()
-        await asyncio.sleep(0)
+        await clock.settle()
         assert await ref.ask("seen") == [1, "done"]
 
     async def test_a_result_or_an_error_is_made_into_what_is_wanted(
