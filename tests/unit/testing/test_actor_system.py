@@ -226,12 +226,12 @@ STORE = InMemoryPersistence(RetentionPolicy(max_records=3))
 
 @pytest.mark.actor_system(system_id="orders", ask_timeout=0.001)
 class TestOptions:
-    @pytest.mark.actor_system(ask_timeout=0.002)
+    @pytest.mark.actor_system(system_id="desk")
     @pytest.mark.dead_letters(["late_reply"])
     async def test_the_nearest_goes_first(self, actor_system):
-        assert actor_system.system_id == "orders"
+        assert actor_system.system_id == "desk"
         hold = asyncio.Event()
-        with pytest.raises(AskTimeout, match="0.002"):
+        with pytest.raises(AskTimeout):
             await actor_system.spawn(Desk).ask(hold)
         hold.set()
 
