@@ -9,21 +9,31 @@ from papyra.handlers import handler_for, handlers_of, handles
 from papyra.ref import M, Recipient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from papyra.context import ActorContext
     from papyra.ref import ActorRef
-    from papyra.supervision import SupervisorDecision
 
 __all__ = ["Actor", "attach", "handles"]
 
 _MOST_CLASSES = 1024
 
 
+class _Nothing:
+    """What hooks that nobody overrides return: nothing, awaited or not."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+_NOTHING = _Nothing()
+
+
 class Actor(Recipient[M]):
     """State that only its own messages touch, one at a time. ``Actor[M]`` takes messages of type ``M``.
 
-    A subclass overrides `receive`, or marks methods with `handles`.
+    A subclass overrides `receive`, or marks methods with `handles`. Every method may be sync or ``async``;
+    what this class has of them can be awaited.
     """
 
     proxied: ClassVar[Collection[str] | None] = None
@@ -47,23 +57,29 @@ class Actor(Recipient[M]):
             )
         return self._context
 
-    async def on_start(self) -> None:
+    def on_start(self) -> Any:
         """Run before the first message, and again after each restart."""
+        return _NOTHING
 
-    async def on_stop(self) -> None:
+    def on_stop(self) -> Any:
         """Run after the last message, once the children have stopped; before each restart too."""
+        return _NOTHING
 
-    async def on_restart(self, reason: BaseException, message: object | None) -> None:
+    def on_restart(self, reason: BaseException, message: object | None) -> Any:
         """Run on the new instance after a failure, before its `on_start`.
 
         ``message`` is the one that was being handled, if any was, and if this very actor failed.
         """
+        del reason, message
+        return _NOTHING
 
-    async def on_undelivered(self, messages: tuple[object, ...]) -> None:
+    def on_undelivered(self, messages: tuple[object, ...]) -> Any:
         """Hear, once and before `on_stop`, which messages were queued or stashed when the actor stopped.
 
         At most the first thousand; each is a dead letter anyway.
         """
+        del messages
+        return _NOTHING
 
     def receive(self, message: Any) -> Any:
         """Handle one message, ``async`` or not; what it returns is the reply to an ask.
@@ -74,10 +90,13 @@ class Actor(Recipient[M]):
         method = self._methods.get(type(message)) or _method_for(type(self), message)
         return method(self, message)
 
-    async def on_child_failure(self, child_ref: ActorRef, exc: BaseException) -> SupervisorDecision | None:
-        """Decide about a child's failure, between two messages; ``None`` leaves it to the policy."""
+    def on_child_failure(self, child_ref: ActorRef, exc: BaseException) -> Any:
+        """Decide about a child's failure, between two messages: a `papyra.supervision.SupervisorDecision`.
+
+        ``None`` leaves it to the policy.
+        """
         del child_ref, exc
-        return None
+        return _NOTHING
 
 
 def attach(actor: Actor, context: ActorContext) -> None:

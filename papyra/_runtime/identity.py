@@ -18,14 +18,19 @@ type_name: Callable[[type], str] = lru_cache(maxsize=1024)(message_name)
 class Identity:
     """The names of one actor; they outlive it."""
 
-    __slots__ = ("actor_type", "id", "name", "path", "system_id")
+    __slots__ = ("_path", "actor_type", "id", "name", "system_id")
 
     def __init__(self, system_id: str, number: int, name: str | None, path: str) -> None:
         self.system_id = system_id
         self.id = number
         self.name = name
-        self.path = path
+        self._path = path
         self.actor_type = ""
+
+    @property
+    def path(self) -> str:
+        """Where it hangs in the tree; not kept where the number says it: unnamed, at the top."""
+        return self._path or f"/${self.id}"
 
     @property
     def address(self) -> ActorAddress:

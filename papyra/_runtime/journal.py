@@ -69,6 +69,11 @@ class Journal:
         """Return a message's id as it is stored."""
         return f"{self._incarnation}-{number}" if number else ""
 
+    def message_number(self, message_id: str) -> int:
+        """Return what `message_id` was made of; 0 for a message of another run."""
+        incarnation, _, number = message_id.rpartition("-")
+        return int(number) if incarnation == self._incarnation and number.isdecimal() else 0
+
     def started(self, who: Identity, origin: Origin) -> None:
         """Record that ``who`` is ready for messages."""
         self._add(who, ActorStarted(who.address.to_dict(), **self._common(who, origin)))

@@ -66,7 +66,7 @@ class Receiver(Identity):
         super().__init__(site.system_id, number, name, path)
         self.site = site
         self.limits = limits
-        self.scope = Context()
+        self.scope: Context | None = None
         self.box: Mailbox | None = None
         self.task: Task[None] | None = None
         self.waiter: Future[None] | None = None
@@ -301,10 +301,13 @@ class Receiver(Identity):
         if not site.active:
             site.on_activity()
         site.active.add(self)
-        task = site.loop.create_task(site.live(self), name=self.path, context=self.scope)
+        scope = self.scope
+        if scope is None:
+            scope = self.scope = Context()
+        task = site.loop.create_task(site.live(self), name=self.path, context=scope)
         if self.box is box:  # a loop with eager tasks may have run it to its end already
             self.task = task
-        task.add_done_callback(self.task_ended, context=self.scope)
+        task.add_done_callback(self.task_ended, context=scope)
         return box
 
     def task_ended(self, task: Task[None]) -> None:

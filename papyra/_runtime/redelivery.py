@@ -61,6 +61,9 @@ async def send(planned: Plan) -> Redelivery:
     target, letter = planned.target, planned.letter
     envelope = target.wrap(planned.message, None, None, dict(letter.headers) or None)
     envelope.past = Past(letter.attempts, letter_id_of(letter))
+    envelope.cause, envelope.root = (
+        target.site.journal.message_number(linked) for linked in (letter.message_id, letter.root_id)
+    )
     try:
         await target.enqueue(envelope)
     except PapyraError as error:

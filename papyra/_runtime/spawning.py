@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from papyra._runtime.belongings import Belongings
@@ -40,18 +41,22 @@ def spawn(  # noqa: PLR0913  # as the facade says it
     if name is not None:
         site.tree.check_free(above, check_name(name))
     number = next(site.actor_ids)
+    is_plain = above is None and name is None
     cell = Cell(
         site,
         number,
         name,
-        path_below("" if above is None else above.path, number, name),
+        "" if is_plain else path_below("" if above is None else above.path, number, name),
         parent=above,
         factory=factory,
         args=args,
         policy=policy or (STOP_POLICY if name is None else RESTART_POLICY),
         limits=limits,
     )
-    cell.actor = cell.scope.run(build, cell)
+    scope = Context()
+    cell.actor = scope.run(build, cell)
+    if len(scope):
+        cell.scope = scope  # its constructor has set something
     site.tree.attach(cell)
     if limits.passivate_after is not None:
         cell.belongings = Belongings(cell, cell.passivate, limits.passivate_after)

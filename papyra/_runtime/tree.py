@@ -20,7 +20,10 @@ class Branch(Protocol):
 
     id: int
     name: str | None
-    path: str
+
+    @property
+    def path(self) -> str: ...
+
     parent: Self | None
     children: dict[int, Self] | None
 

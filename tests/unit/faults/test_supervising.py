@@ -283,10 +283,10 @@ async def test_restarting_hooks_run_in_order_on_the_new_instance(system: ActorSy
         async def on_start(self) -> None:
             log.append(f"start {self.seen}")
 
-        def on_restart(self, reason: BaseException, message: object | None) -> None:  # type: ignore[override]  # may be plain
+        def on_restart(self, reason: BaseException, message: object | None) -> None:  # may be plain
             log.append(f"restart {type(reason).__name__} {type(message).__name__} {self.seen}")
 
-        def on_stop(self) -> None:  # type: ignore[override]  # may be plain
+        def on_stop(self) -> None:  # may be plain
             log.append(f"stop {self.seen}")
 
     ref = system.spawn(Told, policy=RESTART)

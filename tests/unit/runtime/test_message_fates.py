@@ -120,7 +120,7 @@ class TestHooks:
 
     async def test_a_restart_hook_that_fails_is_a_failure_of_the_start(self, system: ActorSystem) -> None:
         class Worse(Worker):
-            def on_restart(self, reason: BaseException, message: object | None) -> None:  # type: ignore[override]
+            def on_restart(self, reason: BaseException, message: object | None) -> None:
                 del message
                 raise RuntimeError(f"and {reason}")
 
