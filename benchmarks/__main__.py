@@ -44,6 +44,10 @@ def parse(known: tuple[str, ...]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often each figure is taken (default: 3)")
     parser.add_argument("--markdown", action="store_true", help=f"also write {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds is 1 or more")
+    if arguments.markdown and arguments.names:
+        parser.error("the page shows everything: --markdown goes with no NAME")
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")

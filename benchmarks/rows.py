@@ -113,7 +113,7 @@ ROWS = (
         (
             Entry(BARE, "tell_one", 200_000, YIELDS),
             Entry(PAPYRA, "tell_one", 200_000, YIELDS),
-            Entry(PYKKA, "tell_one", 60_000, "a thread that never yields"),
+            Entry(PYKKA, "tell_one", 60_000, "a thread that never yields, one core"),
             Entry(THESPIAN, "tell_one", 40_000, "each tell is handled before it returns"),
             Entry(XOSCAR, "tell_one", 6_000, "awaits each tell"),
             Entry(DOMO, "tell_one", 40_000, YIELDS),
@@ -133,7 +133,7 @@ ROWS = (
         (
             Entry(BARE, "ask", 40_000, "no timeout"),
             Entry(PAPYRA, "ask", 40_000, "timeout=5"),
-            Entry(PYKKA, "ask", 10_000, "timeout=5, from another thread"),
+            Entry(PYKKA, "ask", 10_000, "timeout=5, another thread, one core"),
             Entry(THESPIAN, "ask", 20_000, "timeout 5"),
             Entry(XOSCAR, "ask", 5_000, "xoscar.wait_for, 5"),
             Entry(DOMO, "ask", 20_000, "asyncio.wait_for, 5"),
@@ -151,7 +151,7 @@ ROWS = (
             Entry(BARE, "tell_hundred", 200_000, YIELDS),
             Entry(PAPYRA, "tell_hundred", 200_000, YIELDS),
             Entry(PAPYRA, "tell_hundred_awaited", 200_000, AWAITS),
-            Entry(PYKKA, "tell_hundred", 60_000, "a thread that never yields"),
+            Entry(PYKKA, "tell_hundred", 60_000, "a thread that never yields, one core"),
             Entry(THESPIAN, "tell_hundred", 40_000, "each tell is handled before it returns"),
             Entry(XOSCAR, "tell_hundred", 6_000, "awaits each tell"),
             Entry(DOMO, "tell_hundred", 40_000, YIELDS),
@@ -172,7 +172,7 @@ ROWS = (
         (
             Entry(BARE, "spawn", 20_000, "a task each"),
             Entry(PAPYRA, "spawn", 20_000, "each start stored in memory"),
-            Entry(PYKKA, "spawn", 1_000, "a thread each"),
+            Entry(PYKKA, "spawn", 1_000, "a thread each, one core"),
             Entry(THESPIAN, "spawn", 5_000, "an object each"),
             Entry(XOSCAR, "spawn", 2_000, "awaits each"),
             Entry(DOMO, "spawn", 5_000, ""),

@@ -51,6 +51,13 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    figures: Figures
+    version: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """A row with its cells, by entry and column."""
 
@@ -102,12 +109,12 @@ def _measure_once(entry: Entry, column: Column, cell: Cell) -> None:
     if isinstance(said, Missing):
         cell.missing = said.reason
         return
-    cell.rounds.append(said["figures"])
-    cell.version, cell.python = said["version"], said["python"]
+    cell.rounds.append(said.figures)
+    cell.version, cell.python = said.version, said.python
 
 
-def _run(python: Path, module: str, entry: Entry, options: Iterable[str]) -> dict[str, object] | Missing:
-    command = [python, "-m", "benchmarks.contenders", module, entry.measure, str(entry.size), *options]
+def _run(python: Path, module: str, entry: Entry, options: Iterable[str]) -> _Said | Missing:
+    command = [str(python), "-m", "benchmarks.contenders", module, entry.measure, str(entry.size), *options]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
@@ -123,4 +130,4 @@ def _run(python: Path, module: str, entry: Entry, options: Iterable[str]) -> dic
         return Missing(f"was not done within {TIMEOUT_SECONDS} s")
     if done.returncode != 0:
         return Missing(f"failed: {last_word(done.stdout + done.stderr)}")
-    return json.loads(done.stdout.splitlines()[-1])  # the libraries may print, too
+    return _Said(**json.loads(done.stdout.splitlines()[-1]))  # the libraries may print, too

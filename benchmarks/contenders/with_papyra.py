@@ -251,7 +251,7 @@ async def handled_handed_over(messages: int) -> Figures:
 
 async def _handed_over(messages: int, **options: Any) -> Figures:
     store = HeldPersistence()
-    room = {"max_queued_records": 2 * messages, "max_queued_bytes": 4096 * MEBIBYTE}
+    room: dict[str, Any] = {"max_queued_records": 2 * messages, "max_queued_bytes": 4096 * MEBIBYTE}
     async with ActorSystem(persistence=store, **room, **options) as system:
         ref = system.spawn(Counter, mailbox_capacity=None)
         await system.flush()
