@@ -97,8 +97,8 @@ async def ask(messages: int) -> Figures:
         await ref.ask(None)
         with Meter() as meter:
             for _ in range(messages):
-                reply = await ref.ask(None, timeout=5.0)
-        expect(reply - 1, messages)
+                await ref.ask(None, timeout=5.0)
+        expect(await ref.ask(None) - 2, messages)
         return meter.rates(messages)
 
 
@@ -120,7 +120,7 @@ async def _events(store: InMemoryPersistence | JsonFilePersistence) -> int:
 
 
 async def _spawn_many(system: ActorSystem, actors: int, parent: ActorRef | None = None) -> list[ActorRef]:
-    refs = []
+    refs: list[ActorRef] = []
     for number in range(actors):
         refs.append(system.spawn(Counter, parent=parent))
         if number % YIELDS_EVERY == 0:
@@ -130,7 +130,7 @@ async def _spawn_many(system: ActorSystem, actors: int, parent: ActorRef | None 
 
 async def _spawn_calmly(system: ActorSystem, actors: int) -> list[ActorRef]:
     """Let the records be stored meanwhile, so that no queue of them leaves its traces in the heap."""
-    refs = []
+    refs: list[ActorRef] = []
     for _ in range(actors // YIELDS_EVERY + 1):
         refs += await _spawn_many(system, min(YIELDS_EVERY, actors - len(refs)))
         await system.flush()
