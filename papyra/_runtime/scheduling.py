@@ -5,16 +5,18 @@ from __future__ import annotations
 import heapq
 from contextvars import Context
 from itertools import count
+from math import inf, isnan
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, TimerHandle
+    from asyncio import AbstractEventLoop, Handle
     from collections.abc import Callable
 
     from papyra.clock import Clock
 
+SLICE_SECONDS = 0.001
 _SLACK = 64
 
 
@@ -24,6 +26,10 @@ class SteppedClock(Protocol):
 
     def subscribe(self, function: Callable[[], None]) -> None:
         """Have ``function`` called after each step."""
+        ...
+
+    def unsubscribe(self, function: Callable[[], None]) -> None:
+        """Have it called no more."""
         ...
 
 
@@ -45,7 +51,9 @@ class Alarm(msgspec.Struct, eq=False):
 class Scheduler:
     """Calls functions when they are due, earliest first, in a context of their own.
 
-    A cancelled one leaves its place in the heap empty, so that nothing of it is kept; places go in bulk.
+    A cancelled one leaves its place in the heap empty, so that nothing of it is kept; places go in bulk. What
+    one raises is the loop's to report, or `advance`'s to raise; the others are called all the same. Many that
+    are due at once leave the loop its turns.
     """
 
     def __init__(self, loop: AbstractEventLoop, clock: Clock) -> None:
@@ -53,24 +61,26 @@ class Scheduler:
         self._heap: list[tuple[float, int, Alarm]] = []
         self._numbers = count()
         self._cancelled = 0
-        self._timer: TimerHandle | None = None
+        self._timer: Handle | None = None
         self._due = 0.0
         self._is_closed = False
-        self._is_stepped = isinstance(clock, SteppedClock)
-        self.time: Callable[[], float] = clock.monotonic if self._is_stepped else loop.time
+        self._steps = clock if isinstance(clock, SteppedClock) else None
+        self.time: Callable[[], float] = loop.time if self._steps is None else clock.monotonic
         """Seconds that only grow; what `call_at` counts in."""
-        if isinstance(clock, SteppedClock):
-            clock.subscribe(self._sweep)
+        if self._steps is not None:
+            self._steps.subscribe(self._sweep)
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: object) -> Alarm:
         """Call ``function`` in ``seconds``; ``cancel`` the result if it is not wanted any more."""
+        if isnan(seconds):
+            raise ValueError("nan is no time to wait: it would compare with no other")
         return self.call_at(self.time() + seconds, function, *args)
 
     def call_at(self, when: float, function: Callable[..., object], *args: object) -> Alarm:
         """Call ``function`` at ``when`` of `time`."""
         alarm = Alarm(self, when, function, args)
         heapq.heappush(self._heap, (when, next(self._numbers), alarm))
-        if not self._is_stepped and (self._timer is None or when < self._due):
+        if self._timer is None or when < self._due:
             self._schedule(when)
         return alarm
 
@@ -86,27 +96,46 @@ class Scheduler:
         """Call nothing any more."""
         self._is_closed = True
         self._heap.clear()
+        self._unschedule()
+        if self._steps is not None:
+            self._steps.unsubscribe(self._sweep)
+
+    def _schedule(self, due: float) -> None:
+        self._unschedule()
+        if self._is_closed:
+            return
+        if due <= self.time():
+            self._due = -inf
+            self._timer = self._loop.call_soon(self._sweep, context=Context())
+        elif self._steps is None:
+            self._due = due
+            self._timer = self._loop.call_at(due, self._sweep, context=Context())
+
+    def _unschedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _schedule(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._due = due
-        if not self._is_closed:
-            self._timer = self._loop.call_at(due, self._sweep, context=Context())
-
     def _sweep(self) -> None:
-        self._timer = None
-        now = self.time()
-        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].function is None):
-            _, _, alarm = heapq.heappop(self._heap)
-            function, args = alarm.function, alarm.args
-            if function is None:
-                self._cancelled -= 1
-                continue
-            alarm.function, alarm.args = None, ()
-            Context().run(function, *args)
-        if self._heap and not self._is_stepped:
-            self._schedule(self._heap[0][0])
+        self._unschedule()
+        now, most = self.time(), len(self._heap)  # what is added meanwhile has its turn later
+        slice_end = inf if self._steps is not None else self._loop.time() + SLICE_SECONDS
+        try:
+            while most and self._heap and self._loop.time() < slice_end:
+                when, _, alarm = self._heap[0]
+                if when > now and alarm.function is not None:
+                    break
+                heapq.heappop(self._heap)
+                most -= 1
+                self._ring(alarm)
+        finally:
+            if self._heap:
+                self._schedule(self._heap[0][0])
+
+    def _ring(self, alarm: Alarm) -> None:
+        function, args = alarm.function, alarm.args
+        if function is None:
+            self._cancelled -= 1
+            return
+        alarm.function, alarm.args = None, ()
+        Context().run(function, *args)

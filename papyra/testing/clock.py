@@ -13,6 +13,7 @@ START = 1_800_000_000.0
 
 
 SETTLING_TURNS = 100
+_MOST_TURNS = 100_000
 
 
 class ManualClock:
@@ -32,10 +33,22 @@ class ManualClock:
         """Have ``function`` called after each `advance`; for the runtime."""
         self._subscribed.append(function)
 
+    def unsubscribe(self, function: Callable[[], None]) -> None:
+        """Have it called no more."""
+        self._subscribed.remove(function)
+
     async def settle(self) -> None:
-        """Let a hundred turns of the loop pass: what is due has happened then, and what follows from it."""
-        for _ in range(SETTLING_TURNS):
+        """Let the loop run until nothing is ready: what is due has happened then, and what follows from it.
+
+        It does not wait for threads. On a loop that does not show what is ready, a hundred turns pass.
+        """
+        ready = getattr(asyncio.get_running_loop(), "_ready", None)
+        for _ in range(SETTLING_TURNS if ready is None else _MOST_TURNS):
             await asyncio.sleep(0)
+            if ready is not None and not ready:
+                return
+        if ready is not None:
+            raise AssertionError(f"something keeps the loop busy: {_MOST_TURNS} turns and no end")
 
     def now(self) -> float:
         """UTC epoch seconds, where the test has put them."""
