@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from papyra._runtime import supervisor
 from papyra._runtime.facts import Failure, Handled
-from papyra._runtime.mailbox import Past
+from papyra._runtime.mailbox import Past, Tick
 from papyra._runtime.proxy_calls import RefusedError
 from papyra.exceptions import PapyraError, UnhandledMessage
 from papyra.messages import DeadLetterReason
@@ -56,7 +56,9 @@ async def fail(cell: Cell, envelope: Envelope, error: BaseException, passed: Seq
         return
     past = envelope.past or _NO_PAST
     may_try_again = (
-        cell.policy.failed_message is MessageFate.RETRY and past.attempts < cell.policy.message_retries
+        cell.policy.failed_message is MessageFate.RETRY
+        and past.attempts < cell.policy.message_retries
+        and not isinstance(envelope, Tick)  # its timer ends with the restart
     )
     if not may_try_again:
         cell.current = None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from sys import maxsize
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -52,10 +52,16 @@ class Notice(Envelope):
     """A message of the runtime's own: it always fits, and no policy drops it."""
 
 
+class TickSource(Protocol):
+    """What sends ticks, one at a time."""
+
+    tick: Tick | None
+
+
 class Tick(Notice):
     """A timer's message; its deadline, infinite, is what has `is_over` look at it when its turn comes."""
 
-    is_taken: bool = False
+    source: TickSource | None = None
 
 
 CURRENT: ContextVar[Envelope | None] = ContextVar("papyra_current_message", default=None)
@@ -221,14 +227,18 @@ class Mailbox:
                 return envelope
         return None
 
-    def remove(self, envelope: Envelope) -> bool:
-        """Take ``envelope`` out from wherever it stands; whether it was there."""
+    def withdraw_ticks(self, source: TickSource | None) -> int:
+        """Take out what ``source`` has sent, from wherever it stands, or all ticks; returns how many."""
+        count = 0
         for place in (self.queue, self.stash or []):
-            for at, queued in enumerate(place):
-                if queued is envelope:
-                    del place[at]
-                    return True
-        return False
+            kept = [each for each in place if not _is_tick_of(each, source)]
+            if len(kept) < len(place):
+                count += len(place) - len(kept)
+                place.clear()
+                place.extend(kept)
+        for _ in range(count):
+            self.make_room()
+        return count
 
     def set_aside(self, envelope: Envelope) -> bool:
         """Put ``envelope`` into the stash; ``False`` if that is full."""
@@ -253,16 +263,20 @@ class Mailbox:
             self.stash = None
 
 
+def _is_tick_of(envelope: Envelope, source: TickSource | None) -> bool:
+    return type(envelope) is Tick and (source is None or envelope.source is source)
+
+
 def is_over(envelope: Envelope, now: float) -> bool:
     """Whether the message is not worth handling: its asker was told so, or its time to live has passed.
 
-    To be asked when its turn has come: a `Tick` learns of it by that.
+    To be asked when its turn has come: the source of a `Tick` learns of it by that.
     """
     deadline, reply = envelope.deadline, envelope.reply
     if deadline is None:
         return False
-    if type(envelope) is Tick:
-        envelope.is_taken = True
+    if type(envelope) is Tick and envelope.source is not None:
+        envelope.source.tick = None
     return deadline <= now or (reply is not None and reply.done() and not reply.cancelled())
 
 

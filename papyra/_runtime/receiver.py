@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from papyra._runtime.facts import End, Origin
-    from papyra._runtime.mailbox import MailboxLimits
+    from papyra._runtime.mailbox import MailboxLimits, TickSource
     from papyra._runtime.site import Site
 
 _DISCARDED_AT_ONCE = 256
@@ -264,9 +264,12 @@ class Receiver(Identity):
         """Put the runtime's own ``message`` into the mailbox, full or not; a closed one misses it."""
         self._put(Notice, message, origin, sender, None)
 
-    def tick(self, message: object, origin: Origin) -> Tick | None:
+    def tick(self, message: object, origin: Origin, source: TickSource) -> Tick | None:
         """Do so for a timer of this actor."""
-        return self._put(Tick, message, origin, self, inf)
+        tick = self._put(Tick, message, origin, self, inf)
+        if tick is not None:
+            tick.source = source
+        return tick
 
     def _put(
         self, kind: type[N], message: object, origin: Origin, sender: Identity, deadline: float | None
@@ -287,10 +290,12 @@ class Receiver(Identity):
         """Whether anything is to do: the actor's task is there and does not wait."""
         return self.box is not None and (self.waiter is None or bool(self.box.queue))
 
-    def take_back(self, envelope: Envelope) -> None:
-        """Act as if ``envelope`` had never been sent, if its turn has not come yet."""
-        if self.box is not None and self.box.remove(envelope):
-            self.site.counts.accepted -= 1
+    def take_back(self, source: TickSource | None) -> None:
+        """Act as if what waits of ``source`` had never been sent; ``None``: what waits of any timer."""
+        box = self.box
+        if box is not None and (source is None or source.tick is not None or box.stash):
+            count = box.withdraw_ticks(source)  # first: the room it makes may be taken, and counted, at once
+            self.site.counts.accepted -= count
 
     def rouse(self) -> Mailbox:
         """Begin a task for what comes next."""

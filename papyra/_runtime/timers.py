@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite, nextafter
 from typing import TYPE_CHECKING
 
 from papyra._runtime.facts import Origin
@@ -20,7 +20,7 @@ _FEW = 64
 
 
 class Timer:
-    """One key's timer. ``tick`` is the message it sent last."""
+    """One key's timer. ``tick`` is its message, from when it was sent to when its turn has come."""
 
     __slots__ = ("alarm", "due", "every", "message", "origin", "tick")
 
@@ -33,18 +33,15 @@ class Timer:
         self.tick: Tick | None = None
 
     @property
-    def is_queued(self) -> bool:
-        """Whether the turn of its last message has not come yet."""
-        return self.tick is not None and not self.tick.is_taken
-
-    @property
     def is_active(self) -> bool:
         """Whether a message of it is still to come."""
-        return self.alarm is not None or self.is_queued
+        return self.alarm is not None or self.tick is not None
 
 
 class ActorTimers:
     """By key. A tick that is queued is taken back with its timer, so that none comes after `cancel`."""
+
+    __slots__ = ("_crowded", "_owner", "_timers")
 
     def __init__(self, owner: Receiver) -> None:
         self._owner = owner
@@ -65,20 +62,24 @@ class ActorTimers:
         )
 
     def cancel(self, key: Hashable) -> bool:
-        """End the timer; whether there was one."""
+        """End the timer; whether it was active."""
         timer = self._timers.pop(key, None)
         if timer is None:
             return False
+        was_active = timer.is_active
         if timer.alarm is not None:
             timer.alarm.cancel()
-        if timer.tick is not None:
-            self._owner.take_back(timer.tick)
-        return True
+        self._owner.take_back(timer)
+        return was_active
 
     def cancel_all(self) -> None:
         """End every timer."""
-        for key in tuple(self._timers):
-            self.cancel(key)
+        timers, self._timers = self._timers, {}
+        for timer in timers.values():
+            if timer.alarm is not None:
+                timer.alarm.cancel()
+        if timers:
+            self._owner.take_back(None)
 
     def is_active(self, key: Hashable) -> bool:
         """Whether the timer will send its message, or the message waits still."""
@@ -90,6 +91,7 @@ class ActorTimers:
         return tuple(key for key, timer in self._timers.items() if timer.is_active)
 
     def _start(self, key: Hashable, timer: Timer, seconds: float) -> None:
+        self._owner.site.check_thread()
         self.cancel(key)
         if len(self._timers) >= self._crowded:
             self._timers = {old: kept for old, kept in self._timers.items() if kept.is_active}
@@ -100,13 +102,15 @@ class ActorTimers:
 
     def _ring(self, timer: Timer) -> None:
         timer.alarm = None
-        owner = self._owner
-        if not timer.is_queued:  # else the actor is behind, and one more would be of no use
-            timer.tick = owner.tick(timer.message, timer.origin)
+        owner, message = self._owner, timer.message
+        if timer.every is None:
+            timer.message = None  # it is over, and keeps nothing alive
+        if timer.tick is None:  # else the actor is behind, and one more would be of no use
+            timer.tick = owner.tick(message, timer.origin, timer)
         if timer.every is not None and owner.closed is None:
             now = owner.site.time()
-            missed = max(int((now - timer.due) / timer.every), 0)
-            timer.due += (missed + 1) * timer.every
+            late = max(now - timer.due, 0.0)
+            timer.due = max(timer.due + late - late % timer.every + timer.every, nextafter(now, inf))
             timer.alarm = owner.site.scheduler.call_at(timer.due, self._ring, timer)
 
 
