@@ -41,3 +41,13 @@ async def attempt(method: Callable[..., object], *args: object) -> tuple[object,
             raise
         return None, error
     return result, None
+
+
+def outcome_of(function: Callable[..., object], *args: object) -> tuple[object, BaseException | None]:
+    """Call ``function`` and return its result, or the error that came out of it."""
+    try:
+        return function(*args), None
+    except BaseException as error:  # firewall: it is a part of an actor's code
+        if is_fatal(error):
+            raise
+        return None, error

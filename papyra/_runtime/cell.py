@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from papyra.supervision import RestartHistory, SupervisionPolicy
 
 
-MOST_UNDELIVERED = 1_000
-
-
 class Cell(Receiver):
     """One actor. ``urgent`` tells its task to look at anything but messages first.
 
@@ -157,32 +154,37 @@ class Cell(Receiver):
     def note_undelivered(self, message: object) -> None:
         """Keep for `papyra.actor.Actor.on_undelivered` what this actor will not handle any more."""
         if self.ready and overrides(self.actor, "on_undelivered"):
-            undelivered = self.own.undelivered
-            if len(undelivered) < MOST_UNDELIVERED:
-                undelivered.append(message)
+            self.own.note_undelivered(message)
 
     @property
     def own(self) -> Belongings:
-        """What this actor has beside a mailbox, from now on."""
+        """What this actor has beside a mailbox, from now on; raises `ActorStopped` once it has ended."""
+        self.site.check_thread()
+        if self.phase is Phase.STOPPED:
+            raise self.stopped_error()
         if self.belongings is None:
             self.belongings = Belongings(self, self.passivate)
         return self.belongings
 
-    def passivate(self) -> None:
-        """Stop after idling too long."""
+    def passivate(self) -> bool:
+        """Stop after idling too long, unless that would take others' work away; whether it does."""
+        if self.children or (self.box is not None and self.box.stash):
+            return False
         self.request_stop(StopReason.PASSIVATED, "it had nothing to do for long")
+        return True
+
+    def retire(self) -> None:
+        """Note that the task ends because nothing was to do for a while."""
+        super().retire()
+        if self.belongings is not None:
+            self.belongings.watch()  # an alarm that came just now took it for busy
 
     def unstash(self) -> None:
         """Put what was set aside in front of the queue."""
         if self.box is not None:
             self.box.bring_back()
 
-    def spawn_child(
-        self,
-        factory: ActorFactory,
-        args: tuple[object, ...],
-        **options: Any,
-    ) -> ActorRef:
+    def spawn_child(self, factory: ActorFactory, args: tuple[object, ...], **options: Any) -> ActorRef:
         """Spawn below this actor."""
         return self.system.spawn(factory, *args, parent=self.ref, **options)
 

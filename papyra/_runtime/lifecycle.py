@@ -147,7 +147,7 @@ async def wind_up(cell: Cell) -> None:
     assert cell.end is not None  # noqa: S101  # why this runs
     if cell.belongings is not None and cell.belongings.undelivered:
         CURRENT.set(cell.cause())
-        undelivered, cell.belongings.undelivered = tuple(cell.belongings.undelivered), []
+        undelivered, cell.belongings.undelivered = tuple(cell.belongings.undelivered), None
         _, error = await attempt(cell.actor.on_undelivered, undelivered)
         if error is not None:
             _log.error("%s failed in on_undelivered", cell.path, exc_info=error)

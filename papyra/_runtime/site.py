@@ -48,7 +48,10 @@ def _nothing() -> None:
 
 
 class Site:
-    """One per incarnation. ``active`` are the cells with a task: all with messages, and some that idle."""
+    """One per incarnation. ``active`` are the cells with a task: all with messages, and some that idle.
+
+    ``leaving``: piped work whose actor wants it no more, from its cancellation to its end.
+    """
 
     __slots__ = (
         "active",
@@ -63,6 +66,7 @@ class Site:
         "is_closing",
         "journal",
         "known_classes",
+        "leaving",
         "letters",
         "live",
         "loop",
@@ -110,6 +114,7 @@ class Site:
         self.emptied: Future[None] | None = None
         self.counts = Counts()
         self.active: set[Any] = set()
+        self.leaving: set[Future[Any]] = set()
         self.is_closing = False
         self.registry = registry
         self.known_classes: set[type] = set()
