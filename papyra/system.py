@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Self
 
-from papyra._runtime import reports
+from papyra._runtime import reports, shutdown
 from papyra._runtime.cell import cell_of
 from papyra._runtime.kernel import Kernel
 from papyra._runtime.mailbox import MailboxLimits
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
     from papyra.persistence.startup import PersistenceStartupConfig
     from papyra.ref import M, Recipient
     from papyra.supervision import SupervisionPolicy
+
+
+_LEAST_SHARE = 0.1
 
 
 class ActorSystem:
@@ -77,6 +79,7 @@ class ActorSystem:
         self._persistence = InMemoryPersistence() if persistence is None else persistence
         self._kernel: Kernel | None = None
         self._is_closed = False
+        self._has_given_up = False
         self._starting = asyncio.Lock()
         self._options = Options(
             system_id=check_system_id(system_id),
@@ -145,21 +148,30 @@ class ActorSystem:
         async with self._starting:
             options = self._options.starting(self.persistence_startup, self.persistence_recovery)
             self._kernel = await Kernel.start(self, self._persistence, options)
+            if self._has_given_up:
+                await self._kernel.aclose(self._options.shutdown_timeout)
+                raise SystemNotRunning("the system was closed before it had started", reason="shutdown")
 
     async def aclose(self) -> None:
         """Stop intake, actors, hooks and recording in this order, within ``shutdown_timeout`` altogether.
 
         What did not get done is recorded. A second call waits for the first; an actor's own returns at once.
-        One that comes while the system starts lets it start, within that time, and closes it then.
+        One that comes while the system starts lets it start, within that time, and closes it then; what had
+        not started by then is closed as soon as it has.
         """
         self._is_closed = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._options.shutdown_timeout), self._starting:
+        loop, seconds = asyncio.get_running_loop(), self._options.shutdown_timeout
+        deadline = loop.time() + seconds
+        try:
+            async with asyncio.timeout(seconds), self._starting:
                 pass
+        except TimeoutError:
+            self._has_given_up = self._kernel is None
+        left = max(deadline - loop.time(), _LEAST_SHARE * seconds)
         if self._kernel is not None:
-            await self._kernel.aclose()
+            await self._kernel.aclose(left)
         elif self._options.close_persistence:
-            await self._persistence.aclose()
+            await shutdown.close_backend(self._persistence, left)
 
     async def serve(self) -> int | None:
         """Start if need be, run until SIGTERM or SIGINT, and close; returns the signal.
@@ -198,7 +210,8 @@ class ActorSystem:
         """Spawn ``actor_factory(*args)``: a class or a function that returns a fresh `papyra.Actor`.
 
         Default policy: restart for an actor with a name, else stop. ``mailbox_capacity=None``: no bound.
-        ``passivate_after``: seconds of idling after which the actor stops.
+        ``passivate_after``: seconds of idling after which the actor stops, `StopReason.PASSIVATED`; not while
+        it has children, messages set aside or work that pipes to it. Timers are cancelled as by any stop.
         """
         limits = MailboxLimits.of(mailbox_capacity, mailbox_policy, passivate_after)
         return self._running().spawn(

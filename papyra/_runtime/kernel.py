@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import Context
+from math import isnan
 from typing import TYPE_CHECKING
 
 from papyra._runtime import redelivery, reports, shutdown, spawning
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DETAILS_EVERY_SECONDS = 300.0
+HOOKS_SHARE = 0.1
 _AT_ONCE = 64
 _REFUSAL_SECONDS = 1.0
 _REQUESTED = "it was asked to stop"
@@ -107,6 +109,7 @@ class Kernel:
         self._details_due = 0.0
         self._closing: asyncio.Task[int] | None = None
         self._has_begun_to_close = asyncio.Event()
+        self._deadline: float | None = None
 
     @classmethod
     async def start(cls, system: System, backend: PersistenceBackend, options: Options) -> Kernel:
@@ -214,6 +217,8 @@ class Kernel:
 
     async def stop(self, ref: ActorRef, *, drain_seconds: float | None = None) -> None:
         """Stop an actor and wait until it has, unless its end waits for the caller."""
+        if drain_seconds is not None and isnan(drain_seconds):
+            raise ValueError("nan is no time to drain in")
         cell = cell_of(ref)
         cell.request_stop(StopReason.REQUESTED, _REQUESTED, drain_seconds=drain_seconds)
         await self._ends.wait((cell,))
@@ -251,13 +256,18 @@ class Kernel:
         self.site.journal.audited(report)
         return report
 
-    async def aclose(self) -> int:
-        """Shut down; called again it waits for the same. Returns how many records were not written."""
+    async def aclose(self, seconds: float) -> int:
+        """Shut down within ``seconds``; called again it waits for the same.
+
+        Returns how many records were not written.
+        """
         self._has_begun_to_close.set()
+        if self._deadline is None:  # one for all: a shutdown that was cancelled goes on under it
+            self._deadline = self.site.loop.time() + seconds
         while True:
             if self._closing is None or self._closing.cancelled():
                 self._closing = self.site.loop.create_task(
-                    self._shut_down(), name="papyra shutdown", context=Context()
+                    self._shut_down(self._deadline), name="papyra shutdown", context=Context()
                 )
             if calling_cell() is not None:  # its own message would have to end first
                 return 0
@@ -276,14 +286,15 @@ class Kernel:
             for wait in waits:
                 wait.cancel()
 
-    async def _shut_down(self) -> int:
-        site, seconds = self.site, self._options.shutdown_timeout
-        deadline = site.loop.time() + seconds
+    async def _shut_down(self, deadline: float) -> int:
+        site = self.site
+        seconds = max(0.0, deadline - site.loop.time())
         site.is_closing = True
         if self._audit_timer is not None:
             self._audit_timer.cancel()
         killed = await shutdown.stop_actors(site, self.tree, seconds)
         self._linger.stop()
+        pipes_left = await shutdown.end_pipes(site, deadline - HOOKS_SHARE * seconds)
         hooks_left = await shutdown.drain_hooks(self.hooks, deadline)
         if self.recorder.is_open:
             self.letters.close()
@@ -294,6 +305,7 @@ class Kernel:
                     "reason": "requested",
                     "accounting": totals.to_payload(),
                     "killed": list(killed),
+                    "pipes_left": pipes_left,
                     "hooks_left": hooks_left,
                 },
             )

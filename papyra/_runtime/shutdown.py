@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from papyra._runtime.hook_runner import HookRunner
     from papyra._runtime.site import Site
     from papyra._runtime.tree import Tree
+    from papyra.persistence.backend import PersistenceBackend
 
 _log = logging.getLogger(__name__)
 
@@ -46,12 +47,30 @@ async def stop_actors(site: Site, tree: Tree[Cell], seconds: float) -> tuple[str
     return tuple(dict.fromkeys(cell.path for cell in killed))
 
 
+async def end_pipes(site: Site, deadline: float) -> int:
+    """Wait until piped work has taken its cancellation in; returns how much of it ignores that."""
+    if site.leaving:
+        await asyncio.wait(site.leaving, timeout=max(0.0, deadline - site.loop.time()))
+    if site.leaving:
+        _log.error("%d pieces of piped work ignore their cancellation and are given up", len(site.leaving))
+    return len(site.leaving)
+
+
 async def drain_hooks(hooks: HookRunner, deadline: float) -> int:
     """Let observers hear what happened; returns how many facts they did not hear."""
     left = await hooks.drain(deadline)
     if left:
         _log.error("hooks did not hear of %d facts before the deadline", left)
     return left
+
+
+async def close_backend(backend: PersistenceBackend, seconds: float) -> None:
+    """Close a store that no system has used."""
+    try:
+        async with asyncio.timeout(seconds):
+            await backend.aclose()
+    except TimeoutError:
+        _log.error("the %s store did not close before the deadline", backend.name)
 
 
 async def _is_empty(site: Site, tree: Tree[Cell], deadline: float) -> bool:
