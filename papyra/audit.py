@@ -42,7 +42,8 @@ class Accounting:
 class ActorInfo:
     """One actor as it is now. ``restarts`` of at most ``max_restarts`` lie in ``within_seconds``.
 
-    ``resumes_in``: seconds until a restart that backoff holds up; ``stashed``: messages put aside.
+    ``resumes_in``: seconds until a restart that backoff holds up; ``next_backoff``: how long it would hold up
+    one more at most; ``stashed``: messages put aside.
     """
 
     rid: int
@@ -61,6 +62,7 @@ class ActorInfo:
     max_restarts: int = 0
     within_seconds: float = 0.0
     resumes_in: float = 0.0
+    next_backoff: float = 0.0
     stashed: int = 0
 
     @property
@@ -90,6 +92,7 @@ class ActorInfo:
             "max_restarts": self.max_restarts,
             "within_seconds": self.within_seconds,
             **({"resumes_in": round(self.resumes_in, 3)} if self.resumes_in else {}),
+            **({"next_backoff": self.next_backoff} if self.next_backoff else {}),
             **({"stashed": self.stashed} if self.stashed else {}),
         }
 

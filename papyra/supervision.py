@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from papyra.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 W = TypeVar("W", bound=StrEnum)
 
@@ -223,6 +223,16 @@ def decide(
             is_by_parent=is_by_parent,
         )
     return Verdict(decision, recent + 1, policy.max_restarts, is_by_parent=is_by_parent)
+
+
+def restarts_with(scope: RestartScope, failed: int, family: Iterable[int]) -> list[int]:
+    """Return which of a family restart with ``failed``, the youngest first; numbers grow with each spawn."""
+    if scope is RestartScope.ONE_FOR_ONE:
+        return []
+    is_rest = scope is RestartScope.REST_FOR_ONE
+    return sorted(
+        (each for each in family if each > failed or (each != failed and not is_rest)), reverse=True
+    )
 
 
 _GOES_ON = frozenset({SupervisorDecision.IGNORE, SupervisorDecision.RESUME})

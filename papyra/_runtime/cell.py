@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asyncio import Future, Task
     from collections.abc import Mapping
 
-    from papyra._runtime.facts import Restart
+    from papyra._runtime.facts import Restart, Trail
     from papyra._runtime.mailbox import MailboxLimits
     from papyra._runtime.scheduling import Alarm
     from papyra._runtime.site import Site
@@ -93,7 +93,7 @@ class Cell(Receiver):
         self.belongings: Belongings | None = None
         self.drain_timer: Alarm | None = None
         self.failure: Restart | None = None
-        self.trail: deque[tuple[int, type]] | None = None
+        self.trail: Trail | None = None
         self.commands: deque[Command] | None = None
         self.answer: Future[Any] | None = None
         self.gone: Future[None] | None = None

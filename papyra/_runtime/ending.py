@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from papyra._runtime.calls import running_task
+from papyra._runtime.circles import hearing, is_below
 from papyra._runtime.mailbox import CURRENT
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Iterable
 
     from papyra._runtime.cell import Cell
+    from papyra._runtime.mailbox import Envelope
 
 
 class EndWaits:
     """Knows which actors wait, in a message of theirs, for the end of which others."""
 
     def __init__(self) -> None:
-        self._awaited: dict[Cell, Cell] = {}
+        self._waiters: dict[Cell, set[Cell]] = {}
 
     async def wait(self, cells: Iterable[Cell]) -> None:
-        """Wait for the end of ``cells``, but for those that cannot end before the calling actor does."""
+        """Wait for the end of ``cells``, but for those that cannot end before the calling actor does.
+
+        Nor, if it handles a message, before that is handled: they wait for its reply.
+        """
         caller = calling_cell()
         for cell in cells:
             ended = cell.ended()
@@ -28,26 +35,33 @@ class EndWaits:
                 continue
             if caller is None:
                 await ended
-            elif not self._would_wait_for(caller, cell):
-                self._awaited[caller] = cell
+            elif cell not in self._held_up_by(caller):
+                waiters = self._waiters.setdefault(cell, set())
+                waiters.add(caller)
                 try:
-                    await ended
+                    with hearing(caller, partial(_wait_no_more, cell, ended)):
+                        await ended
                 finally:
-                    del self._awaited[caller]
+                    waiters.discard(caller)
+                    if not waiters:
+                        self._waiters.pop(cell, None)
 
-    def _would_wait_for(self, caller: Cell, target: Cell) -> bool:
-        """Whether ``target`` ends only after a message of ``caller``: it is above it, or waits for it."""
-        above = set(_upwards(caller))
-        seen: set[Cell] = set()
-        unseen = [target]
+    def _held_up_by(self, caller: Cell) -> set[Cell]:
+        """Return who ends only after a message of ``caller``: it, those above it, and who waits for any."""
+        held_up: set[Cell] = set()
+        unseen = [caller]
         while unseen:
-            cell = unseen.pop()
-            if cell in above:
-                return True
-            if cell not in seen:
-                seen.add(cell)
-                unseen += [awaited for waiter, awaited in self._awaited.items() if cell in _upwards(waiter)]
-        return False
+            cell: Cell | None = unseen.pop()
+            while cell is not None and cell not in held_up:
+                held_up.add(cell)
+                unseen += self._waiters.get(cell, ())
+                cell = cell.parent
+        return held_up
+
+
+def _wait_no_more(cell: Cell, ended: Future[None], asker: Cell, _: Envelope) -> None:
+    if (asker is cell or is_below(asker, cell)) and not ended.done():
+        ended.set_result(None)
 
 
 def calling_cell() -> Cell | None:
@@ -57,10 +71,3 @@ def calling_cell() -> Cell | None:
         return None
     cell: Cell = current.target  # type: ignore[assignment]  # only cells have tasks
     return cell if getattr(cell, "task", None) is running_task() else None
-
-
-def _upwards(cell: Cell) -> list[Cell]:
-    line = [cell]
-    while line[-1].parent is not None:
-        line.append(line[-1].parent)
-    return line

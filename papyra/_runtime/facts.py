@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,9 @@ class Origin:
 
 
 NOWHERE = Origin()
+
+Trail = deque[tuple[int, type]] | tuple[bytes, *tuple[type, ...]]
+"""Numbers and classes of an actor's last messages: while it has a task, and, smaller, while it idles."""
 
 
 class Failure:

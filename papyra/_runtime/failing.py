@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
 from papyra._runtime import supervisor
 from papyra._runtime.facts import Failure, Handled
 from papyra._runtime.mailbox import Past, Tick
 from papyra._runtime.proxy_calls import RefusedError
+from papyra._runtime.trail import recalled, remember
 from papyra.exceptions import PapyraError, UnhandledMessage
 from papyra.messages import DeadLetterReason
-from papyra.supervision import MessageFate, goes_on
+from papyra.supervision import MessageFate, SupervisorDecision, goes_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,21 +21,7 @@ if TYPE_CHECKING:
     from papyra._runtime.mailbox import Envelope
     from papyra.supervision import Verdict
 
-REMEMBERED = 8
-"""So many messages, the newest, are in a crash report beside the one that failed."""
-
-REMEMBERED_IDLE = 3
-
 _NO_PAST = Past()
-
-
-def remember(cell: Cell, passed: Sequence[Envelope]) -> None:
-    """Keep numbers and classes of what was handled, and nothing that keeps a message alive."""
-    trail = cell.trail
-    if trail is None:
-        trail = cell.trail = deque(maxlen=REMEMBERED)
-    for envelope in passed[-REMEMBERED:]:
-        trail.append((envelope.id, type(envelope.message)))
 
 
 async def fail(cell: Cell, envelope: Envelope, error: BaseException, passed: Sequence[Envelope]) -> None:
@@ -43,7 +29,8 @@ async def fail(cell: Cell, envelope: Envelope, error: BaseException, passed: Seq
     remember(cell, passed)
     if cell.is_over:
         return
-    failure = Failure(error, "receive", envelope, [Handled(*each) for each in cell.trail or ()])
+    failure = Failure(error, "receive", envelope, [Handled(*each) for each in recalled(cell)])
+    remember(cell, (envelope,))
     is_ours = cell.current is envelope or (cell.box is not None and cell.box.take_from_stash(envelope))
     if not is_ours:  # it was passed on, and is accounted for there
         await _decide(cell, failure)
@@ -74,6 +61,8 @@ async def fail(cell: Cell, envelope: Envelope, error: BaseException, passed: Seq
         _settle(cell, envelope, failure)
         return
     envelope.past = past._replace(attempts=past.attempts + 1)
+    if verdict.decision is SupervisorDecision.RESTART:
+        cell.box.bring_back()  # as the restart will: nothing gets in front of this message
     cell.box.queue.appendleft(envelope)
 
 

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import random
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from papyra._runtime import supervisor
 from papyra._runtime.calls import attempt
 from papyra._runtime.cell import overrides
+from papyra._runtime.circles import hearing, refuse_from_below
 from papyra._runtime.facts import Failure
 from papyra._runtime.groups import Group
 from papyra._runtime.identity import type_name
@@ -91,9 +93,10 @@ async def _lead(cell: Cell, wanted: Restart) -> None:
     if cell.policy.scope is RestartScope.ONE_FOR_ONE or cell.end is not None:
         await _back_off(cell, wanted)
         return
-    group = Group()
+    group = Group(cell.parent)
     try:
-        await supervisor.stop_siblings(cell, wanted.failure, group)
+        with hearing(cell, group.hear):
+            await supervisor.stop_siblings(cell, wanted.failure, group)
         await _back_off(cell, wanted)
         go = supervisor.waiting(cell)
         group.enter(cell.id, go)
@@ -109,7 +112,8 @@ async def _follow(cell: Cell, wanted: Restart, stopped: Future[None]) -> None:
     go = supervisor.waiting(cell)
     assert wanted.group is not None  # noqa: S101  # who stops for a sibling is in its group
     wanted.group.enter(cell.id, go)
-    await supervisor.until(cell, go)
+    with hearing(cell, wanted.group.hear):
+        await supervisor.until(cell, go)
 
 
 async def _back_off(cell: Cell, wanted: Restart) -> None:
@@ -120,7 +124,9 @@ async def _back_off(cell: Cell, wanted: Restart) -> None:
 
 
 async def _end_instance(cell: Cell) -> None:
-    await _stop_children(cell, StopReason.PARENT_STOPPED, "its parent restarts")
+    if cell.children:
+        with hearing(cell, partial(refuse_from_below, cell)):
+            await _stop_children(cell, StopReason.PARENT_STOPPED, "its parent restarts")
     cell.clear_commands()
     await _run_on_stop(cell)
     if cell.belongings is not None:

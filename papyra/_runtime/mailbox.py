@@ -153,15 +153,19 @@ class MailboxLimits(NamedTuple):
 
 
 class Mailbox:
-    """The messages of one actor, oldest first, and those put aside; senders that wait for room."""
+    """The messages of one actor, oldest first, and those put aside; senders that wait for room.
 
-    __slots__ = ("_offered", "capacity", "policy", "queue", "stash", "waiting")
+    ``on_ask`` hears of asks while the actor itself waits for others.
+    """
+
+    __slots__ = ("_offered", "capacity", "on_ask", "policy", "queue", "stash", "waiting")
 
     def __init__(self, limits: MailboxLimits) -> None:
         self.capacity, self.policy, _ = limits
         self.queue: deque[Envelope] = deque()
         self.waiting: deque[Waiting | Ticket] | None = None
         self.stash: list[Envelope] | None = None
+        self.on_ask: Callable[[Envelope], None] | None = None
         self._offered = 0
 
     @property

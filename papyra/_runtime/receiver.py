@@ -169,6 +169,8 @@ class Receiver(Identity):
         error = self.enqueue(envelope).error
         if error is not None:
             raise error
+        if self.box is not None and self.box.on_ask is not None:
+            self.box.on_ask(envelope)
         if timeout is None:
             return await reply
         envelope.deadline = deadline = envelope.at + timeout
@@ -289,6 +291,11 @@ class Receiver(Identity):
     def is_busy(self) -> bool:
         """Whether anything is to do: the actor's task is there and does not wait."""
         return self.box is not None and (self.waiter is None or bool(self.box.queue))
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its task is in the middle of something, or about to be."""
+        return self.box is not None and self.waiter is None
 
     def take_back(self, source: TickSource | None) -> None:
         """Act as if what waits of ``source`` had never been sent; ``None``: what waits of any timer."""

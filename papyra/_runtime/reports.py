@@ -39,11 +39,13 @@ def accounting_of(site: Site, recorder: Recorder) -> Accounting:
 def info_of(cell: Cell) -> ActorInfo:
     """Return what there is to know about one actor."""
     restarts = maximum = 0
-    window = 0.0
+    window = pause = 0.0
     if cell.phase is not Phase.STOPPED:
         maximum, window = cell.policy.max_restarts, cell.policy.within_seconds
         if cell.restarts is not None:
             restarts = cell.restarts.recent(cell.site.clock.monotonic(), cell.policy.within_seconds)
+        if cell.policy.backoff is not None:
+            pause = cell.policy.backoff.delay(restarts + 1, 0.0)
     return ActorInfo(
         cell.id,
         cell.address,
@@ -60,6 +62,7 @@ def info_of(cell: Cell) -> ActorInfo:
         max_restarts=maximum,
         within_seconds=window,
         resumes_in=max(cell.resumes_at - cell.site.time(), 0.0) if cell.resumes_at else 0.0,
+        next_backoff=pause,
         stashed=0 if cell.box is None else len(cell.box.stash or ()),
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from papyra._runtime.calls import attempt
 from papyra._runtime.cell import Cell, overrides
+from papyra._runtime.circles import hearing
 from papyra._runtime.facts import End, Failure, Restart
 from papyra._runtime.mailbox import CURRENT
 from papyra._runtime.phases import ChildFailed, Command, Escalated, Phase, RestartWith, StoppedItself, drop
@@ -14,21 +15,20 @@ from papyra.events import StopReason
 from papyra.exceptions import PapyraError
 from papyra.supervision import (
     RestartHistory,
-    RestartScope,
     RestartType,
     SupervisorDecision,
     Verdict,
     decide,
+    restarts_with,
 )
 
 if TYPE_CHECKING:
     from asyncio import Future
 
     from papyra._runtime.groups import Group
+    from papyra._runtime.mailbox import Envelope
 
 _log = logging.getLogger(__name__)
-
-_DECIDED_ABOUT = frozenset({Phase.SUSPENDED, Phase.RESTARTING})
 
 
 async def handle(cell: Cell, failure: Failure) -> Verdict | None:
@@ -150,21 +150,26 @@ async def _decide_about(cell: Cell, command: ChildFailed) -> None:
 
 
 async def _ask_parent(cell: Cell, failure: Failure) -> SupervisorDecision | None:
-    """Return the parent's decision; ``None`` if there is none in time, or it may wait for this very child."""
+    """Return the parent's decision; ``None`` if there is none in time, or it waits for this very child."""
     parent, site = cell.parent, cell.site
     if parent is None or parent.end is not None or cell.end is not None:
         return None
     if not overrides(parent.actor, "on_child_failure"):
         return None
-    if _waits_for(parent, cell):
-        _log.warning("%s waits for a reply of %s and cannot decide about it", parent.path, cell.path)
-        return None
     said: Future[SupervisorDecision | None] = site.loop.create_future()
+
+    def hear(asker: Cell, _: Envelope) -> None:
+        if asker is parent and not said.done():
+            _log.warning("%s waits for a reply of %s and cannot decide about it", parent.path, cell.path)
+            said.set_result(None)
+
     cell.answer = said
     timer = site.call_later(site.decision_seconds, _give_up, said)
-    parent.command(ChildFailed(cell.ref, failure.error, said))
     try:
-        return await said
+        with hearing(cell, hear):
+            if not said.done():
+                parent.command(ChildFailed(cell.ref, failure.error, said))
+            return await said
     finally:
         timer.cancel()
         cell.answer = None
@@ -176,16 +181,6 @@ def _escalate(cell: Cell, failure: Failure, verdict: Verdict) -> None:
     if parent is not None and parent.end is None:
         parent.command(Escalated(cell.path, failure))
     stop(cell, failure, verdict)
-
-
-def _waits_for(parent: Cell, child: Cell) -> bool:
-    if parent.current is None or child.box is None:
-        return False
-    at_child = (*child.box.queue, *(() if child.current is None else (child.current,)))
-    return any(
-        envelope.sender is parent and envelope.reply is not None and not envelope.reply.done()
-        for envelope in at_child
-    )
 
 
 def waiting(cell: Cell) -> Future[None]:
@@ -219,12 +214,15 @@ async def pause(cell: Cell, seconds: float) -> None:
 async def stop_siblings(cell: Cell, failure: Failure, group: Group) -> None:
     """Have those that restart with ``cell`` end their instances, youngest first, and wait until they have.
 
-    One that does not within the time for decisions is left behind, and restarts when it comes to it. Whoever
-    restarts by itself already, or is about to be decided about, is left alone.
+    One that does not within the time for decisions, or waits for a reply of those that have, is left behind,
+    and restarts when it comes to it. Whoever restarts by itself already is left alone.
     """
     site = cell.site
-    for sibling in reversed(_siblings(cell)):
-        if sibling.end is not None or sibling.phase in _DECIDED_ABOUT:
+    family = site.tree.roots() if cell.parent is None else (cell.parent.children or {}).values()
+    siblings = {sibling.id: sibling for sibling in family}
+    for number in restarts_with(cell.policy.scope, cell.id, siblings):
+        sibling = siblings[number]
+        if sibling.end is not None or sibling.phase is Phase.RESTARTING:
             continue
         if sibling.policy.restart is RestartType.TEMPORARY:
             sibling.request_stop(StopReason.PARENT_STOPPED, f"it is temporary, and {cell.path} restarts")
@@ -233,15 +231,10 @@ async def stop_siblings(cell: Cell, failure: Failure, group: Group) -> None:
             stopped = site.loop.create_future()
             sibling.command(RestartWith(cell.path, failure, group, stopped))
         if stopped is not None:
+            group.expect(sibling, stopped)
             await until(cell, stopped, site.decision_seconds)
         if cell.end is not None:
             return
-
-
-def _siblings(cell: Cell) -> list[Cell]:
-    family = cell.site.tree.roots() if cell.parent is None else list((cell.parent.children or {}).values())
-    is_rest = cell.policy.scope is RestartScope.REST_FOR_ONE
-    return [sibling for sibling in family if sibling is not cell and (sibling.id > cell.id or not is_rest)]
 
 
 def _give_up(said: Future[Any]) -> None:

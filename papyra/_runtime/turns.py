@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from papyra._runtime import lifecycle, supervisor
 from papyra._runtime.calls import is_fatal, running_task
-from papyra._runtime.failing import REMEMBERED, fail, remember
+from papyra._runtime.failing import fail
 from papyra._runtime.mailbox import CURRENT, Envelope, Mailbox, is_over
 from papyra._runtime.phases import Phase
 from papyra._runtime.proxy_calls import PROXY_MESSAGES, perform
+from papyra._runtime.trail import REMEMBERED, put_by, remember
 
 if TYPE_CHECKING:
     from papyra._runtime.cell import Cell
@@ -56,6 +57,7 @@ async def _take_turns(cell: Cell) -> None:
         else:
             CURRENT.set(None)  # an idle actor keeps no message alive
             if cell.retiring and not box.stash:
+                put_by(cell)
                 cell.retire()
                 return
             if cell.belongings is not None:
@@ -107,6 +109,7 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
             await fail(cell, envelope, error, passed)
             return
         if cell.current is not envelope:  # it was passed on, put aside or given up meanwhile
+            passed.append(envelope)
             break
         cell.current = None
         counts.handled += 1

@@ -28,9 +28,20 @@ class Failure:
     traceback: str = ""
 
 
+class PastMessage(NamedTuple):
+    """A message that an actor had before it failed."""
+
+    message_id: str
+    message_type: str
+
+
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One failure ``during`` some method: with which message, what was decided, the n-th restart of m."""
+    """One failure ``during`` some method: with which message, what was decided, the n-th restart of m.
+
+    ``message`` is a redacted excerpt, ``recent`` the messages before it, oldest first; ``scope``, if it is
+    not this actor alone, says which siblings restarted with it.
+    """
 
     timestamp: float
     error: Failure
@@ -40,16 +51,20 @@ class Crash:
     decision: str = ""
     restart: int | None = None
     limit: int | None = None
+    message: str = ""
+    recent: tuple[PastMessage, ...] = ()
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """A new instance took over the mailbox."""
+    """A new instance took over the mailbox; ``sibling`` is the path of whose failure it was, if another's."""
 
     timestamp: float
     reason: str = ""
     restart: int | None = None
     limit: int | None = None
+    sibling: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from papyra.history.answers import Crash, Failure, Restart, Stop
+from papyra.history.answers import Crash, Failure, PastMessage, Restart, Stop
 from papyra.persistence.models import NOTHING
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def crash_of(event: PersistedEvent) -> Crash:
         text_of(payload, "decision"),
         number_of(payload, "restart"),
         _limit_of(payload),
+        text_of(payload, "message"),
+        _recent_of(payload),
+        text_of(payload, "scope"),
     )
 
 
@@ -69,7 +72,11 @@ def restart_of(event: PersistedEvent) -> Restart:
     """Read an ``ActorRestarted``."""
     payload = fields_of(event.payload)
     return Restart(
-        event.timestamp, text_of(payload, "reason"), number_of(payload, "restart"), _limit_of(payload)
+        event.timestamp,
+        text_of(payload, "reason"),
+        number_of(payload, "restart"),
+        _limit_of(payload),
+        text_of(payload, "sibling"),
     )
 
 
@@ -87,6 +94,14 @@ def stop_of(event: PersistedEvent) -> Stop:
         number_of(payload, "restart"),
         _limit_of(payload),
     )
+
+
+def _recent_of(payload: Mapping[str, object]) -> tuple[PastMessage, ...]:
+    recent = payload.get("recent")
+    if not isinstance(recent, list | tuple):
+        return ()
+    messages = (fields_of(each) for each in recent)
+    return tuple(PastMessage(text_of(each, "message_id"), text_of(each, "message_type")) for each in messages)
 
 
 def _message_of(event: PersistedEvent, payload: Mapping[str, object]) -> str:

@@ -39,6 +39,19 @@ def test_a_life_tells_start_crash_decision_restart_and_stop() -> None:
     assert timeline("orders", "/desk", tape.events, ()) == Timeline("orders", "/desk", (expected,))
 
 
+def test_a_crash_tells_what_came_before_it_and_a_restart_whose_failure_it_was() -> None:
+    tape = Tape().begin()
+    tape.started("/desk")
+    recent = [{"message_id": "A-5", "message_type": "shop.Count"}, {"message_id": 6}, "damaged"]
+    details = {"error": "E", "message": "Order(item='x')", "recent": recent, "scope": "one_for_all"}
+    tape.add(EventType.ACTOR_CRASHED, details, path="/desk")
+    tape.add(EventType.ACTOR_RESTARTED, {"reason": "E", "sibling": "/till"}, path="/desk")
+    (life,) = timeline("orders", "/desk", tape.events, ()).lives
+    (crash,), (restart,) = life.crashes, life.restarts
+    assert (crash.message, crash.scope, restart.sibling) == ("Order(item='x')", "one_for_all", "/till")
+    assert crash.recent == (("A-5", "shop.Count"), ("", ""), ("", ""))
+
+
 def test_lives_are_split_by_stop_and_by_incarnation_oldest_first() -> None:
     first = Tape("A").begin()
     first.started("/desk")

@@ -77,6 +77,27 @@ class TestFailedMessages:
         assert (letter.reason, letter.attempts) == (DeadLetterReason.HANDLER_FAILED, 3)
         assert system.accounting().failed == 1
 
+    async def test_a_retried_message_goes_before_those_that_were_put_aside(self, system: ActorSystem) -> None:
+        order: list[object] = []
+
+        class Waiting(Actor):
+            """Puts aside what comes before it is ready; fails once to become so."""
+
+            async def receive(self, message: object) -> object:
+                if message != "ready" and "ready" not in order:
+                    self.context.stash()
+                    return None
+                order.append(message)
+                if order == ["ready"]:
+                    raise ValueError("not yet")
+                return None
+
+        ref = system.spawn(Waiting, policy=policy(failed_message=MessageFate.RETRY))
+        for message in ("early", "early too", "ready", "later"):
+            ref.tell(message)
+        await ref.ask("last")
+        assert order == ["ready", "ready", "early", "early too", "later", "last"]
+
     async def test_a_stop_instead_of_a_restart_makes_it_a_letter(self, system: ActorSystem) -> None:
         its = policy(Strategy.STOP, failed_message=MessageFate.RETRY)
         ref = system.spawn(Flaky, [9], policy=its)
@@ -188,6 +209,49 @@ class TestCrashReports:
         assert isinstance(stored.payload, dict)
         assert stored.payload["recent"][-1] == dict(crash.recent[-1])
         assert "hunter2" not in str(stored.payload)
+
+    async def test_messages_that_failed_or_were_passed_on_are_among_those_before_it(
+        self, system: ActorSystem
+    ) -> None:
+        class Passing(Worker):
+            async def handle(self, message: object) -> object:
+                if isinstance(message, float):
+                    self.context.forward(other)
+                    return None
+                return await super().handle(message)
+
+        other = system.spawn(Worker)
+        ref = system.spawn(Passing, policy=policy(max_restarts=9))
+        for message in (1, Boom(), 2.5, Boom(), "text", Boom()):
+            ref.tell(message)
+        await ref.ask("seen")
+        kinds = [
+            [each["message_type"].rpartition(".")[2] for each in crash.recent]
+            for crash in of(system, happened.ActorCrashed)
+        ]
+        assert kinds == [
+            ["int"],
+            ["int", "Boom", "float"],
+            ["int", "Boom", "float", "Boom", "str"],
+        ]
+
+    async def test_an_actor_that_has_idled_still_knows_its_last_messages(
+        self, system: ActorSystem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("papyra._runtime.linger.LINGER_SECONDS", 0.001)
+        ref = system.spawn(Worker, name="idle", policy=policy(max_restarts=9))
+        for message in (*range(9), "text"):
+            await ref.ask(message)
+        async with asyncio.timeout(5):
+            while any(task.get_name() == "/idle" for task in asyncio.all_tasks()):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        ref.tell(b"bytes")
+        ref.tell(Boom())
+        await ref.ask("seen")
+        (crash,) = of(system, happened.ActorCrashed)
+        assert [each["message_type"] for each in crash.recent] == ["int"] * 6 + ["str", "bytes"]
+        numbers = [int(each["message_id"].rpartition("-")[2]) for each in crash.recent]
+        assert numbers == sorted(set(numbers))
 
     async def test_a_huge_message_is_cut(self, system: ActorSystem) -> None:
         class Broken(Actor):

@@ -191,6 +191,7 @@ class TestBackoff:
             ref.tell(Boom())
             await clock.settle()
             waits.append(round(system.actor_info(ref).resumes_in))
+            assert system.actor_info(ref).next_backoff == 2 * waits[-1]
             clock.advance(waits[-1])
             await ref.ask("seen")
         assert waits == [1, 2, 4, 1]
