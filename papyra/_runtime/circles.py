@@ -25,7 +25,7 @@ def hearing(cell: Cell, hear: Callable[[Cell, Envelope], None]) -> Iterator[None
 
     def on_ask(envelope: Envelope) -> None:
         asker, reply = envelope.sender, envelope.reply
-        if reply is not None and not reply.done() and isinstance(asker, Cell) and asker.is_at_work:
+        if reply is not None and not reply.done() and isinstance(asker, Cell) and asker.is_busy:
             hear(asker, envelope)
 
     box.on_ask = on_ask

@@ -292,11 +292,6 @@ class Receiver(Identity):
         """Whether anything is to do: the actor's task is there and does not wait."""
         return self.box is not None and (self.waiter is None or bool(self.box.queue))
 
-    @property
-    def is_at_work(self) -> bool:
-        """Whether its task is in the middle of something, or about to be."""
-        return self.box is not None and self.waiter is None
-
     def take_back(self, source: TickSource | None) -> None:
         """Act as if what waits of ``source`` had never been sent; ``None``: what waits of any timer."""
         box = self.box
