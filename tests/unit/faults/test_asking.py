@@ -178,7 +178,7 @@ async def test_a9_the_deadline_holds_wherever_the_ask_waits(system: ActorSystem,
     if phase == "waiting for room":
         there.ref.tell("full")
     with pytest.raises(AskTimeout) as raised:
-        await there.ref.ask(there.asked, timeout=0.001)
+        await there.ref.ask(there.asked, timeout=0.2)
     assert there.ref.path in str(raised.value)
     assert "Hold" in str(raised.value)
     there.first.release.set()

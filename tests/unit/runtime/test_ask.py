@@ -225,7 +225,7 @@ async def test_r4_a_timeout_that_is_no_number_is_refused_and_spoils_no_other_dea
         await system.spawn(Worker).ask(1, timeout=math.nan)
     assert system.accounting().accepted == 0
     with pytest.raises(AskTimeout):
-        await system.spawn(Worker).ask(hold, timeout=0.001)
+        await system.spawn(Worker).ask(hold, timeout=0.2)
     hold.release.set()
 
 

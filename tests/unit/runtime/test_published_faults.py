@@ -49,7 +49,7 @@ async def test_a1_an_ask_timeout_leaves_the_target_alone(
     ref, hold = system.spawn(Worker, policy=policy), Hold()
     ref.tell("state")
     with pytest.raises(AskTimeout):
-        await ref.ask(hold, timeout=0.005)
+        await ref.ask(hold, timeout=0.2)
     hold.release.set()
     assert await ref.ask("seen") == ["state"]
     assert system.accounting().failed == 0
