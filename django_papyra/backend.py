@@ -22,7 +22,7 @@ from django_papyra.conf import WriterMode
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import ConfigurationError
 from papyra.persistence.backend import Capabilities
-from papyra.persistence.base import BasePersistence, Entry, Refused
+from papyra.persistence.base import BasePersistence, Refused
 from papyra.persistence.models import (
     CompactionReport,
     KindStats,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from django.db.models import Q
 
+    from papyra.persistence.entries import Entry
     from papyra.persistence.retention import RetentionPolicy
 
 DEFAULT_MAX_UNRESOLVED = 100_000

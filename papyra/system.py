@@ -10,7 +10,7 @@ from papyra._runtime import reports, shutdown
 from papyra._runtime.cell import cell_of
 from papyra._runtime.kernel import Kernel
 from papyra._runtime.mailbox import MailboxLimits
-from papyra._runtime.options import Options, TimeFunction, registry_of
+from papyra._runtime.options import Options, TimeFunction, recorded_classes, registry_of
 from papyra.address import ActorAddress, check_system_id
 from papyra.audit import panel_lines
 from papyra.clock import SYSTEM_CLOCK, Clock
@@ -23,7 +23,7 @@ from papyra.ref import ActorRef, DeadLetter
 from papyra.signals import StopRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from concurrent.futures import Future
     from types import ModuleType
 
@@ -48,6 +48,7 @@ class ActorSystem:
     """One tree of actors under one name, with its history on one backend. Belongs to the loop that starts it.
 
     ``close_persistence``: `aclose` also closes the backend; say ``False`` where others go on using it.
+    ``record_handled``: each message that actors (of these classes) handle is an event, ``MessageHandled``.
     ``letters_per_minute``: so many letters of one target and reason are kept in full, more are counted.
     """
 
@@ -73,6 +74,7 @@ class ActorSystem:
         letters_per_minute: int = 2_048,
         max_queued_records: int = 100_000,
         max_queued_bytes: int = 64 * 1024 * 1024,
+        record_handled: bool | Collection[type] = False,
     ) -> None:
         self.persistence_startup = persistence_startup
         self.persistence_recovery = persistence_recovery
@@ -97,6 +99,7 @@ class ActorSystem:
             max_queued_records=max_queued_records,
             max_queued_bytes=max_queued_bytes,
             close_persistence=close_persistence,
+            record_handled=recorded_classes(record_handled),
         )
 
     @property

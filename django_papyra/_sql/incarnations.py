@@ -13,7 +13,7 @@ from papyra.persistence.models import EventType, PersistedEvent
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from papyra.persistence.base import Entry
+    from papyra.persistence.entries import Entry
 
 _FOLLOWED = frozenset({EventType.SYSTEM_STARTED, EventType.SYSTEM_STOPPED, EventType.INCARNATION_LOST})
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from papyra.persistence.base import Entry
+    from papyra.persistence.entries import Entry
 
 _log = logging.getLogger(__name__)
 

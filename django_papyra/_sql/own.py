@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papyra.persistence.base import Entry
+from papyra.persistence.entries import Entry
 from papyra.persistence.models import EventType, LossNote, PersistedEvent
 
 if TYPE_CHECKING:
     from papyra.clock import Clock
-    from papyra.persistence.base import WriterIdentity
+    from papyra.persistence.entries import WriterIdentity
 
 
 class OwnRecords:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django_papyra._sql.writing import Writing
-    from papyra.persistence.base import Entry, Refused
+    from papyra.persistence.base import Refused
+    from papyra.persistence.entries import Entry
 
 Value = TypeVar("Value")
 

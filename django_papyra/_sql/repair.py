@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from django_papyra._sql.own import OwnRecords
     from django_papyra._sql.scanning import Findings
     from papyra.clock import Clock
-    from papyra.persistence.base import Entry
+    from papyra.persistence.entries import Entry
     from papyra.persistence.models import PersistenceRecoveryConfig, ScanDepth
 
 _STEP = 200

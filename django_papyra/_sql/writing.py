@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from django_papyra._sql.connection import Session
     from papyra.clock import Clock
-    from papyra.persistence.base import Entry, Refused, WriterIdentity
+    from papyra.persistence.base import Refused
+    from papyra.persistence.entries import Entry, WriterIdentity
 
 Value = TypeVar("Value")
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
 
 from papyra.payloads import encode
 from papyra.persistence.models import EventType, LossNote, PersistedEvent, Record, RecordKind
+from papyra.persistence.ready import ReadyEvent, ReadyLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+
+    from papyra._runtime.handled import HandledRun
+    from papyra._runtime.stamps import Stamps
+
+Storable = Record | ReadyEvent | ReadyLine
 
 RECORD_OVERHEAD = 768
 """What a waiting record takes in memory beside its texts, measured; a loss note takes no more."""
+
+HANDLED_OVERHEAD = 192
+"""What a handled message takes while it waits to become an event, measured."""
 
 _NEVER_DROPPED = frozenset(
     {
@@ -30,64 +40,54 @@ _DROP_ORDER = (RecordKind.AUDIT, RecordKind.EVENT, RecordKind.DEAD_LETTER)
 _LOSS_NOTES = frozenset({EventType.RECORDS_DROPPED, EventType.RECORDS_LOST})
 
 
-def is_loss_note(record: Record) -> bool:
+def is_loss_note(record: Storable) -> bool:
     """Whether ``record`` only says what could not be kept."""
     return isinstance(record, PersistedEvent) and record.event_type in _LOSS_NOTES
 
 
-class Stamps:
-    """Gives out the identities and times of one incarnation: contiguous per kind, strictly increasing."""
+class _Waiting(msgspec.Struct, gc=False):
+    order: int
+    record: Storable
+    size: int
+    count: ClassVar[int] = 1
 
-    def __init__(self, incarnation: str, now: Callable[[], float]) -> None:
-        self.incarnation = incarnation
-        self.stepped_back = 0.0
-        self._now = now
-        self._last_seq = dict.fromkeys(RecordKind, 0)
-        self._last_reading = -math.inf
-        self._last_timestamp = -math.inf
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.record.seq, self.record.seq
 
-    def peek(self, kind: RecordKind) -> int:
-        """Return the number that the next record of ``kind`` has."""
-        return self._last_seq[kind] + 1
-
-    def take(self, kind: RecordKind) -> int:
-        """Use that number up."""
-        self._last_seq[kind] += 1
-        return self._last_seq[kind]
-
-    def give_back(self, kind: RecordKind, seq: int) -> bool:
-        """Undo `take`, unless a later number was taken meanwhile."""
-        if self._last_seq[kind] != seq:
-            return False
-        self._last_seq[kind] -= 1
-        return True
-
-    def time(self, given: float = 0.0) -> float:
-        """Return ``given``, or now; while the clock lags behind the last time, a microsecond after that."""
-        reading = self._now()
-        if given:
-            if self._last_timestamp < given <= reading:
-                self._last_timestamp = given
-            return given
-        if reading < self._last_reading:
-            self.stepped_back = max(self.stepped_back, self._last_reading - reading)
-        self._last_reading = reading
-        if reading <= self._last_timestamp:
-            after = round(self._last_timestamp + 1e-6, 6)
-            reading = (
-                after if after > self._last_timestamp else math.nextafter(self._last_timestamp, math.inf)
-            )
-        self._last_timestamp = reading
-        return reading
+    @property
+    def timestamp(self) -> float:
+        return self.record.timestamp
 
 
-class _Waiting:
-    __slots__ = ("order", "record", "size")
+class _WaitingRun:
+    """Neighbouring events, of which each takes as much as any other."""
 
-    def __init__(self, order: int, record: Record, size: int) -> None:
+    __slots__ = ("order", "run")
+
+    def __init__(self, order: int, run: HandledRun) -> None:
         self.order = order
-        self.record = record
-        self.size = size
+        self.run = run
+
+    @property
+    def count(self) -> int:
+        return len(self.run)
+
+    @property
+    def size(self) -> int:
+        return HANDLED_OVERHEAD * len(self.run)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.run.seq, self.run.seq + len(self.run) - 1
+
+    @property
+    def timestamp(self) -> float:
+        return self.run.timestamp
+
+    def split(self, count: int) -> _WaitingRun:
+        """Take the first ``count`` out."""
+        return _WaitingRun(self.order, self.run.split(count))
 
 
 class _Loss:
@@ -100,6 +100,7 @@ class _Loss:
 
     __slots__ = ("first", "kind", "last", "order", "seq", "timestamp")
     size = RECORD_OVERHEAD
+    count = 1
 
     def __init__(self, kind: RecordKind, first: int, order: int, seq: int, timestamp: float) -> None:
         self.kind = kind
@@ -109,7 +110,8 @@ class _Loss:
         self.timestamp = timestamp
 
 
-_Queue = deque[_Waiting] | deque[_Loss] | deque[_Waiting | _Loss]
+_Entry = _Waiting | _WaitingRun
+_Queue = deque[_Entry] | deque[_Loss] | deque[_Entry | _Loss]
 
 
 class Backlog:
@@ -127,8 +129,8 @@ class Backlog:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._count = 0
-        self._queues: dict[RecordKind, deque[_Waiting]] = {kind: deque() for kind in _DROP_ORDER}
-        self._kept: deque[_Waiting | _Loss] = deque()  # never dropped, and notes with a number of their own
+        self._queues: dict[RecordKind, deque[_Entry]] = {kind: deque() for kind in _DROP_ORDER}
+        self._kept: deque[_Entry | _Loss] = deque()  # never dropped, and notes with a number of their own
         self._event_losses: deque[_Loss] = deque()
         self._fronts: tuple[tuple[RecordKind | None, _Queue], ...] = (
             (None, self._kept),
@@ -136,7 +138,7 @@ class Backlog:
             *self._queues.items(),
         )
         self._open_notes: dict[RecordKind, _Loss] = {}
-        self._taken: list[_Waiting | _Loss] = []
+        self._taken: list[_Entry | _Loss] = []
 
     def __len__(self) -> int:
         return self._count
@@ -146,39 +148,63 @@ class Backlog:
         """Whether at least half of both bounds is free."""
         return self._count * 2 <= self._max_records and self.bytes * 2 <= self._max_bytes
 
-    def push(self, record: Record, size: int) -> bool:
+    def push(self, record: Storable, size: int) -> bool:
         """Add a stamped ``record`` whose texts take ``size`` bytes; returns whether anything was dropped."""
         self._add(record, RECORD_OVERHEAD + size)
+        return self._keep_bounds()
+
+    def push_run(self, run: HandledRun) -> bool:
+        """Add events of handled messages; returns whether anything was dropped."""
+        self.last_order += 1
+        entry = _WaitingRun(self.last_order, run)
+        self._queues[RecordKind.EVENT].append(entry)
+        self._count += entry.count
+        self.bytes += entry.size
+        return self._keep_bounds()
+
+    def _keep_bounds(self) -> bool:
         has_dropped = False
         while (self._count > self._max_records or self.bytes > self._max_bytes) and self._drop_oldest():
             has_dropped = True
         return has_dropped
 
-    def take(self, max_records: int, max_bytes: int) -> list[Record]:
+    def take(self, max_records: int, max_bytes: int) -> list[Storable]:
         """Take the next batch, at least one record if any waits; it counts until `settle`."""
+        batch: list[Storable] = []
         size = 0
-        while len(self._taken) < max_records:
-            queue = self._next_queue()
-            if queue is None:
-                break
+        for entry in self._taken:  # once more: whoever took them was cancelled
+            size += self._add_to(batch, entry)
+        while len(batch) < max_records and (queue := self._next_queue()) is not None:
             entry = queue[0]
-            if self._taken and size + entry.size > max_bytes:
+            if batch and (size + entry.size > max_bytes or len(batch) + entry.count > max_records):
                 break
-            size += entry.size
-            self._taken.append(queue.popleft())
+            if isinstance(entry, _WaitingRun) and entry.count > max_records:
+                entry = entry.split(max_records)
+            else:
+                queue.popleft()
             if isinstance(entry, _Loss) and self._open_notes.get(entry.kind) is entry:
-                del self._open_notes[entry.kind]
-        return [
-            entry.record if isinstance(entry, _Waiting) else self._note_of(entry) for entry in self._taken
-        ]
+                del self._open_notes[entry.kind]  # what waited behind it may be next
+            self._taken.append(entry)
+            size += self._add_to(batch, entry)
+        return batch
+
+    def _add_to(self, batch: list[Storable], entry: _Entry | _Loss) -> int:
+        if isinstance(entry, _Waiting):
+            batch.append(entry.record)
+        elif isinstance(entry, _WaitingRun):
+            batch += entry.run.lines()
+        else:
+            batch.append(self._note_of(entry))
+        return entry.size
 
     def settle(self) -> None:
         """Forget what was taken: it is durable, or refused for good."""
-        self._count -= len(self._taken)
-        self.bytes -= sum(entry.size for entry in self._taken)
+        for entry in self._taken:
+            self._count -= entry.count
+            self.bytes -= entry.size
         self._taken = []
 
-    def note_refused(self, refused: Iterable[tuple[Record, str]]) -> None:
+    def note_refused(self, refused: Iterable[tuple[Storable, str]]) -> None:
         """Count records that the store refused for good, and add a loss note for each run of them."""
         notes: list[LossNote] = []
         for record, cause in sorted(refused, key=_place_of):
@@ -199,7 +225,7 @@ class Backlog:
         heads = [queue[0] for _, queue in self._fronts if queue]
         return all(entry.order > order for entry in (*self._taken, *heads))
 
-    def _add(self, record: Record, size: int) -> None:
+    def _add(self, record: Storable, size: int) -> None:
         self.last_order += 1
         entry = _Waiting(self.last_order, record, size)
         if isinstance(record, PersistedEvent) and record.event_type in _NEVER_DROPPED:
@@ -218,25 +244,37 @@ class Backlog:
 
     def _drop_oldest(self) -> bool:
         for kind in _DROP_ORDER:
-            if self._queues[kind]:
-                entry = self._queues[kind].popleft()
-                self._count -= 1
+            queue = self._queues[kind]
+            if queue:
+                entry = self._oldest_of(queue)
+                self._count -= entry.count
                 self.bytes -= entry.size
-                self.dropped[kind] += 1
+                self.dropped[kind] += entry.count
                 if kind is RecordKind.EVENT:
-                    self._note_event(entry)
+                    self._note_events(entry)
                 else:
-                    self._note_other(kind, entry.record.seq)
+                    self._note_other(kind, entry.span[0])
                 return True
         return False
 
-    def _note_event(self, entry: _Waiting) -> None:
-        seq = entry.record.seq
+    def _oldest_of(self, queue: deque[_Entry]) -> _Entry:
+        """Take the oldest entry out, or as much of it as is too much."""
+        entry = queue[0]
+        if isinstance(entry, _WaitingRun):
+            bytes_over = self.bytes - self._max_bytes
+            going = max(1, self._count - self._max_records, -(-bytes_over // HANDLED_OVERHEAD))
+            if going < entry.count:
+                return entry.split(going)
+        return queue.popleft()
+
+    def _note_events(self, entry: _Entry) -> None:
+        first, last = entry.span
         loss = self._event_losses[-1] if self._event_losses else None
-        if loss is not None and loss.last + 1 == seq:
-            loss.last = loss.seq = seq
+        if loss is not None and loss.last + 1 == first:
+            loss.last = loss.seq = last
             return
-        loss = _Loss(RecordKind.EVENT, seq, entry.order, seq, entry.record.timestamp)
+        loss = _Loss(RecordKind.EVENT, first, entry.order, last, entry.timestamp)
+        loss.last = last
         self._event_losses.append(loss)
         self._count += 1
         self.bytes += loss.size
@@ -269,6 +307,6 @@ class Backlog:
         )
 
 
-def _place_of(refused: tuple[Record, str]) -> tuple[str, int]:
+def _place_of(refused: tuple[Storable, str]) -> tuple[str, int]:
     record = refused[0]
     return record.kind.value, record.seq

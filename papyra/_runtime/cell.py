@@ -145,7 +145,11 @@ class Cell(Receiver):
 
     def forward(self, ref: ActorRef, message: object) -> Delivery:
         """Hand the current message on."""
-        return passing.forward(self, cell_of(ref), message)
+        target, current = cell_of(ref), self.current
+        handled = self.site.handled
+        if handled is not None and current is not None and handled.wants(self.actor):
+            handled.note(self, current, self.since)
+        return passing.forward(self, target, message)
 
     def stash(self) -> None:
         """Put the current message aside."""

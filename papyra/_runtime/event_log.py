@@ -7,22 +7,25 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from papyra._runtime.records import started_event
+from papyra.events import ActorEvent
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from papyra.events import ActorEvent
+    from papyra.persistence.ready import ReadyEvent
 
 
 class EventLog:
     """Keeps ``capacity`` events; each has an index that counts from the incarnation's first."""
 
     def __init__(self, capacity: int) -> None:
-        self._events: deque[ActorEvent] = deque(maxlen=capacity)
+        self._events: deque[ActorEvent | ReadyEvent] = deque(maxlen=capacity)
         self._waiting: list[asyncio.Future[None]] = []
         self.count = 0
 
-    def add(self, event: ActorEvent) -> None:
-        """Append ``event`` and wake those who wait."""
+    def add(self, event: ActorEvent | ReadyEvent) -> None:
+        """Append ``event`` (a start as it is recorded) and wake those who wait."""
         self._events.append(event)
         self.count += 1
         if self._waiting:
@@ -33,8 +36,9 @@ class EventLog:
 
     def since(self, index: int) -> tuple[ActorEvent, ...]:
         """Return the kept events from ``index`` on, oldest first."""
-        newest = list(islice(reversed(self._events), max(0, self.count - index)))
-        return tuple(reversed(newest))
+        newest = islice(reversed(self._events), max(0, self.count - index))
+        seen = [event if isinstance(event, ActorEvent) else started_event(event) for event in newest]
+        return tuple(reversed(seen))
 
     async def wait_for(
         self, predicate: Callable[[ActorEvent], bool], timeout: float | None, start_index: int

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from papyra._runtime import records
 from papyra._runtime.texts import error_text
-from papyra.events import ActorCrashed, ActorEscalated, ActorRestarted, ActorStarted, ActorStopped
+from papyra.events import ActorCrashed, ActorEscalated, ActorRestarted, ActorStopped
 from papyra.hooks import FailureInfo
 from papyra.payloads import message_name
 from papyra.payloads.excerpt import excerpt
+from papyra.persistence.models import EventType, RecordKind
+from papyra.persistence.ready import NO_PAYLOAD, ReadyEvent
 from papyra.supervision import RestartScope, SupervisorDecision
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from papyra.clock import Clock
     from papyra.events import ActorEvent
     from papyra.payloads import Redaction
-    from papyra.persistence.models import EventType
     from papyra.supervision import SupervisionPolicy, Verdict
 
     class _Common(TypedDict):
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MAX_EXCERPT = 2_048
+_STARTED = EventType.ACTOR_STARTED.value
 
 
 class Journal:
@@ -76,7 +78,11 @@ class Journal:
 
     def started(self, who: Identity, origin: Origin) -> None:
         """Record that ``who`` is ready for messages."""
-        self._add(who, ActorStarted(who.address.to_dict(), **self._common(who, origin)))
+        ready = self._ready(who, origin, _STARTED)
+        self.recorder.emit_event(ready)
+        self.log.add(ready)
+        if self.hooks.wants("on_event"):
+            self.hooks.post("on_event", records.started_event(ready))
 
     def restarted(self, who: Identity, restart: Restart) -> None:
         """Record that a new instance of ``who`` is ready for messages."""
@@ -89,7 +95,7 @@ class Journal:
             sibling=restart.sibling,
             **self._common(who, failure.origin),
         )
-        self._add(who, event)
+        self._add(who, event, failure.origin)
 
     def crashed(self, who: Identity, failure: Failure, verdict: Verdict, policy: SupervisionPolicy) -> None:
         """Record and log a failure with the decision about it."""
@@ -126,7 +132,7 @@ class Journal:
             verdict.limit,
             exc_info=failure.error,
         )
-        self._add(who, event)
+        self._add(who, event, failure.origin)
         if self.hooks.wants("on_failure"):
             decision = SupervisorDecision(verdict.decision)
             self.hooks.post("on_failure", FailureInfo(who.address, failure.error, policy.strategy, decision))
@@ -139,7 +145,7 @@ class Journal:
             to="" if to is None else to.path,
             **self._common(who, failure.origin),
         )
-        self._add(who, event)
+        self._add(who, event, failure.origin)
 
     def stopped(self, who: Identity, end: End, on_stop_error: BaseException | None) -> None:
         """Record the end of ``who``."""
@@ -155,7 +161,7 @@ class Journal:
             on_stop_error="" if on_stop_error is None else error_text(on_stop_error),
             **self._common(who, end.origin),
         )
-        self._add(who, event)
+        self._add(who, event, end.origin)
 
     def audited(self, report: AuditReport) -> None:
         """Record an audit."""
@@ -181,10 +187,28 @@ class Journal:
             "root_id": self.message_id(origin.root),
         }
 
-    def _add(self, who: Identity, event: ActorEvent) -> None:
+    def _add(self, who: Identity, event: ActorEvent, origin: Origin) -> None:
         self.log.add(event)
-        self.recorder.emit(records.event_record(event, who.address))
+        self.recorder.emit_event(self._ready(who, origin, type(event).__name__), event.payload)
         self.hooks.post("on_event", event)
+
+    def _ready(self, who: Identity, origin: Origin, event_type: str) -> ReadyEvent:
+        system_id, name = self._system_id, self.message_id
+        return ReadyEvent(
+            0,
+            RecordKind.EVENT,
+            "",
+            system_id,
+            0.0,
+            f"{system_id}:{who.id}",
+            event_type,
+            NO_PAYLOAD,
+            who.path,
+            who.actor_type,
+            name(origin.id) if origin.id else "",
+            name(origin.cause) if origin.cause else "",
+            name(origin.root) if origin.root else "",
+        )
 
 
 def _class_of(error: BaseException) -> str:

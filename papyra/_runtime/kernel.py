@@ -63,6 +63,7 @@ class Kernel:
         self.problems = 0
         self._backend = backend
         self._options = options
+        self.scheduler = Scheduler(loop, clock)
         self.recorder = Recorder(
             backend,
             system_id=options.system_id,
@@ -73,6 +74,8 @@ class Kernel:
             limits=options.limits,
             max_records=options.max_queued_records,
             max_bytes=options.max_queued_bytes,
+            record_handled=options.record_handled,
+            time=self.scheduler.time,
         )
         self.log = EventLog(options.max_events)
         self.hooks = HookRunner(loop, options.hooks, options.on_dead_letter)
@@ -85,7 +88,6 @@ class Kernel:
             hooks=self.hooks,
             redaction=options.redaction,
         )
-        self.scheduler = Scheduler(loop, clock)
         self.letters = DeadLetterMailbox(
             self.scheduler, journal, clock, system_id=options.system_id, in_full=options.letters_in_full
         )
@@ -102,6 +104,8 @@ class Kernel:
             registry=options.registry,
             default_timeout=options.ask_timeout,
         )
+        if options.record_handled:
+            self.site.handled = self.recorder.handled
         self._ends = EndWaits()
         self._linger = Linger(loop, self.site.active)
         self.site.on_activity = self._linger.start

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from papyra.clock import SYSTEM_CLOCK
 from papyra.exceptions import ConfigurationError
-from papyra.payloads import MessageRegistry
+from papyra.payloads import MessageRegistry, message_name
 from papyra.persistence.startup import DEFAULT_STARTUP, PersistenceStartupConfig, PersistenceStartupMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from papyra.clock import Clock
     from papyra.payloads import PayloadLimits, Redaction
@@ -41,6 +41,7 @@ class Options:
     max_queued_records: int
     max_queued_bytes: int
     close_persistence: bool
+    record_handled: tuple[type, ...]
 
     def __post_init__(self) -> None:
         for name in ("ask_timeout", "audit_interval", "shutdown_timeout"):
@@ -66,6 +67,7 @@ class Options:
             "startup": [self.startup.mode.value, self.startup.depth.value, self.startup.timeout_seconds],
             "redact": sorted(self.redaction.words),
             "messages": self.registry.names(),
+            "record_handled": sorted(map(message_name, self.record_handled)),
             **{
                 name: getattr(self, name)
                 for name in self.__slots__
@@ -81,6 +83,17 @@ class TimeFunction:
     def __init__(self, time_fn: Callable[[], float]) -> None:
         self.now = time_fn
         self.monotonic = SYSTEM_CLOCK.monotonic
+
+
+def recorded_classes(which: bool | Collection[type]) -> tuple[type, ...]:  # noqa: FBT001  # as the facade says it
+    """Return the classes of the actors whose handled messages are recorded; raises `ConfigurationError`."""
+    if isinstance(which, bool):
+        return (object,) if which else ()
+    classes = tuple(which)
+    for cls in classes:
+        if not isinstance(cls, type):
+            raise ConfigurationError(f"record_handled is True, False or classes of actors, not {cls!r:.100}")
+    return classes
 
 
 def registry_of(messages: Iterable[type | ModuleType]) -> MessageRegistry:

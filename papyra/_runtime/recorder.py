@@ -6,36 +6,37 @@ import asyncio
 import logging
 import random
 from contextvars import Context
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from papyra._runtime.backlog import Backlog, Stamps, is_loss_note
-from papyra._runtime.sealing import BARE, Sealed, Sealing, stamped
+from papyra._runtime.backlog import Storable, is_loss_note
+from papyra._runtime.intake import Intake
 from papyra._runtime.texts import error_text
 from papyra.exceptions import AppendError, BackendClosedError, PersistenceError, StoreUnavailableError
 from papyra.payloads import DEFAULT_LIMITS
-from papyra.persistence.models import PersistedAudit, PersistedDeadLetter, PersistedEvent, RecordKind
+from papyra.persistence import codec
+from papyra.persistence.models import PersistedDeadLetter
 from papyra.supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from papyra.clock import Clock
     from papyra.payloads import MessageRegistry, PayloadLimits, Redaction
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.models import Record
 
-MAX_BATCH_RECORDS: Final = 500
+MAX_BATCH_RECORDS: Final = 1_000
 MAX_BATCH_BYTES: Final = 1024 * 1024
 HANGS_AFTER_SECONDS: Final = 5.0
 _CANCEL_GRACE_SECONDS: Final = 0.5
 _LAST_SECONDS: Final = 0.1
+_PROOF_SECONDS: Final = 0.002
 
 RETRIES: Final = Backoff(first_seconds=0.05, last_seconds=5.0, jitter=0.5)
-_KINDS: Final = {cls: cls.kind for cls in (PersistedEvent, PersistedAudit, PersistedDeadLetter)}
 _log = logging.getLogger(__name__)
 
 
-class Recorder:
+class Recorder(Intake):
     """Takes records from one system on one loop, and brings them to the store in order, in batches.
 
     What is emitted gets identity and time, is encoded and redacted at once, and waits in a bounded backlog.
@@ -55,19 +56,27 @@ class Recorder:
         max_records: int = 100_000,
         max_bytes: int = 64 * 1024 * 1024,
         backoff: Backoff = RETRIES,
+        record_handled: Collection[type] = (),
+        time: Callable[[], float] | None = None,
     ) -> None:
+        super().__init__(
+            system_id=system_id,
+            clock=clock,
+            registry=registry,
+            redaction=redaction,
+            limits=limits,
+            max_records=max_records,
+            max_bytes=max_bytes,
+            record_handled=record_handled,
+            time=time,
+        )
         self._backend = backend
-        self._clock = clock
         self._on_problem = on_problem
         self._backoff = backoff
-        self._sealing = Sealing(registry, redaction, limits)
-        self._stamps = Stamps("", clock.now)
-        self._backlog = Backlog(system_id, self._stamps, max_records=max_records, max_bytes=max_bytes)
         self._task: asyncio.Task[None] | None = None  # there while anything waits
         self._hurry = asyncio.Event()
         self._turn = asyncio.Lock()
         self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
-        self._unwritable = dict.fromkeys(RecordKind, 0)
         self._written = 0
         self._last_error: BaseException | None = None
         self._trying_since: float | None = None
@@ -76,21 +85,6 @@ class Recorder:
         self._has_told_of_clock = False
         self._is_closed = False
         self._has_ended = False
-
-    @property
-    def queued(self) -> int:
-        """Records that are not durable yet, loss notes included."""
-        return len(self._backlog)
-
-    @property
-    def queued_bytes(self) -> int:
-        """About what they take in memory."""
-        return self._backlog.bytes
-
-    @property
-    def dropped(self) -> dict[RecordKind, int]:
-        """Records that were lost: to overflow, refused by the store for good, or emitted after the end."""
-        return {kind: self._backlog.dropped[kind] + self._unwritable[kind] for kind in RecordKind}
 
     @property
     def written(self) -> int:
@@ -114,26 +108,6 @@ class Recorder:
             self._clock.monotonic() - self._trying_since >= HANGS_AFTER_SECONDS
         )
         return self._is_failing or self._is_overflowing or self._has_ended or hangs
-
-    def begin(self, incarnation: str) -> None:
-        """Open ``incarnation``; once, before the first emit. Emits belong into a running loop."""
-        if self._stamps.incarnation:
-            raise RuntimeError(f"the recorder writes for incarnation {self._stamps.incarnation} already")
-        self._stamps.incarnation = incarnation
-
-    def emit(self, record: Record) -> None:
-        """Take ``record`` and give it identity, and a time where that is 0; never waits, never raises."""
-        try:
-            self._push(record, self._sealing.seal(record))
-        except Exception as error:  # noqa: BLE001  # the recorder's firewall: an actor must not feel it
-            self._rescue(record, error)
-
-    def emit_letter(self, record: PersistedDeadLetter, message: object) -> None:
-        """Take a letter and wrap ``message`` into it, with its fidelity; never waits, never raises."""
-        try:
-            self._push(record, self._sealing.seal_message(record, message))
-        except Exception as error:  # noqa: BLE001  # the recorder's firewall
-            self._rescue(record, error)
 
     async def append_now(self, records: Sequence[Record]) -> None:
         """Store ``records`` ahead of anything emitted; durable when it returns, else a `PersistenceError`.
@@ -161,6 +135,7 @@ class Recorder:
 
         ``False``: not within ``timeout``, or never, because writing has ended. What was lost is in `dropped`.
         """
+        self.take_handled()
         order = self._backlog.last_order
         if self._backlog.is_done(order):
             return True
@@ -181,6 +156,7 @@ class Recorder:
 
         ``close_backend``: let the store go too; how well that works is logged.
         """
+        self.take_handled()
         self._is_closed = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + deadline_seconds
@@ -208,11 +184,7 @@ class Recorder:
         except Exception:  # noqa: BLE001  # the recorder's firewall, at its end
             _log.exception("the %s store did not close well", self._backend.name)
 
-    def _push(self, record: Record, sealed: Sealed) -> None:
-        if not self.is_open:
-            self._unwritable[record.kind] += 1
-            return
-        has_dropped = self._backlog.push(self._stamp(record, sealed), sealed.size)
+    def _has_pushed(self, has_dropped: bool) -> None:  # noqa: FBT001  # what the backlog says
         if self._task is None:
             self._go_on()
         if self._stamps.stepped_back and not self._has_told_of_clock:
@@ -225,23 +197,6 @@ class Recorder:
             self._tell(
                 "records come faster than the store takes them: the oldest are dropped, and noted", None
             )
-
-    def _stamp(self, record: Record, sealed: Sealed) -> Record:
-        if not self._stamps.incarnation:
-            raise RuntimeError("begin() comes before the first record")
-        timestamp = self._stamps.time(record.timestamp)
-        seq, incarnation = self._stamps.peek(record.kind), self._stamps.incarnation
-        ready = stamped(record, sealed, incarnation, seq, timestamp)
-        self._stamps.take(record.kind)  # last: what raises before leaves no hole
-        return ready
-
-    def _rescue(self, record: Record, error: Exception) -> None:
-        _log.error("a record could not be taken as it is: %r", type(record), exc_info=error)
-        try:
-            self._push(record, BARE)
-        except Exception:  # noqa: BLE001  # the recorder's firewall, once more
-            _log.exception("a record was lost")
-            self._unwritable[_KINDS.get(type(record), RecordKind.EVENT)] += 1  # it may be no record at all
 
     def _tell(self, problem: str, error: BaseException | None) -> None:
         _log.warning("%s%s", problem, "" if error is None else f" ({error_text(error)})")
@@ -256,7 +211,7 @@ class Recorder:
         self._backlog.note_refused((record, cause) for record in kept)
         self._go_on()
 
-    def _note_refused(self, batch: Sequence[Record], error: AppendError) -> int:
+    def _note_refused(self, batch: Sequence[Storable], error: AppendError) -> int:
         refused = {at: error_text(cause) for at, cause in error.refused if 0 <= at < len(batch)}
         if not refused:
             raise StoreUnavailableError("the store refused records, but did not say which") from error
@@ -271,10 +226,10 @@ class Recorder:
         self._go_on()
         return len(refused)
 
-    async def _append(self, batch: Sequence[Record]) -> AppendError | None:
+    async def _append(self, batch: Sequence[Storable]) -> AppendError | None:
         refused, refusal = 0, None
         try:
-            await self._backend.append(batch)
+            await self._backend.append(cast("Sequence[Record]", batch))  # it takes what was asked of it
         except AppendError as error:
             refused, refusal = self._note_refused(batch, error), error
         self._written += len(batch) - refused
@@ -297,14 +252,35 @@ class Recorder:
     async def _write_all(self) -> None:
         try:
             while len(self._backlog) and not _is_cancelled():
-                await self._write(self._backlog.take(MAX_BATCH_RECORDS, MAX_BATCH_BYTES))
+                batch = self._backlog.take(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)
+                await self._write(await self._prepared(batch))
                 await asyncio.sleep(0)  # a store that never waits must not keep the loop to itself
         except Exception as error:  # noqa: BLE001  # the backend was closed, or a fault of ours: no way to go on
             self._last_error = error
             self._has_ended = True
             self._tell("recording has ended", error)
 
-    async def _write(self, batch: list[Record]) -> None:
+    async def _prepared(self, batch: list[Storable]) -> list[Storable]:
+        """Return ``batch`` as the store takes it, with the proof of each letter, a few at a time."""
+        if not self._backend.capabilities.takes_ready_events:
+            batch = [codec.plain_record(each) for each in batch]
+        until = self._clock.monotonic() + _PROOF_SECONDS
+        for place, record in enumerate(batch):
+            if isinstance(record, PersistedDeadLetter):
+                batch[place] = self._proven(record)
+                if self._clock.monotonic() > until:
+                    await asyncio.sleep(0)
+                    until = self._clock.monotonic() + _PROOF_SECONDS
+        return batch
+
+    def _proven(self, letter: PersistedDeadLetter) -> PersistedDeadLetter:
+        try:
+            return self._sealing.prove(letter)
+        except Exception:  # noqa: BLE001  # the recorder's firewall: it stays unproven
+            _log.exception("a %s could not be checked", letter.message_type)
+            return letter
+
+    async def _write(self, batch: list[Storable]) -> None:
         failures = 0
         while not await self._try(batch):
             failures = 0 if await self._is_hurried(failures + 1) else failures + 1
@@ -316,7 +292,7 @@ class Recorder:
             self._is_overflowing = False
         self._tell_waiters()
 
-    async def _try(self, batch: list[Record]) -> bool:
+    async def _try(self, batch: list[Storable]) -> bool:
         try:
             async with self._turn:
                 self._trying_since = self._clock.monotonic()

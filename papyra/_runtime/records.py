@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from papyra.address import ActorAddress
+from papyra.events import ActorStarted
 from papyra.payloads import message_name
 from papyra.persistence.models import EventType, PersistedAudit, PersistedDeadLetter, PersistedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from papyra.address import ActorAddress
     from papyra.audit import AuditReport
-    from papyra.events import ActorEvent
+    from papyra.persistence.ready import ReadyEvent
     from papyra.ref import DeadLetter
 
 DETAILED_ACTORS = 2_000
@@ -21,19 +22,16 @@ DETAILED_ACTORS = 2_000
 _TRACEPARENT_PARTS = 4
 
 
-def event_record(event: ActorEvent, address: ActorAddress) -> PersistedEvent:
-    """Return the record of an actor's event."""
-    return PersistedEvent(
-        address.system,
-        str(address),
-        type(event).__name__,
-        event.payload,
-        0.0,
-        actor_path=event.path,
-        actor_type=event.actor_type,
-        message_id=event.message_id,
-        cause_id=event.cause_id,
-        root_id=event.root_id,
+def started_event(ready: ReadyEvent) -> ActorStarted:
+    """Return what users see of the commonest event; made when somebody looks."""
+    return ActorStarted(
+        ActorAddress.parse(ready.actor_address).to_dict(),
+        path=ready.actor_path,
+        actor_type=ready.actor_type,
+        timestamp=ready.timestamp,
+        message_id=ready.message_id,
+        cause_id=ready.cause_id,
+        root_id=ready.root_id,
     )
 
 

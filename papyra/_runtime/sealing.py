@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from papyra.payloads import DEFAULT_REDACTION, Encoded, Fidelity, check_fidelity, encode, encode_message
+from papyra.payloads import DEFAULT_REDACTION, Encoded, Fidelity, encode, encode_message, prove_exact
 from papyra.persistence.models import EventType, PersistedAudit, PersistedDeadLetter, PersistedEvent, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from papyra.payloads import MessageRegistry, PayloadLimits, Redaction
+
+NOT_CHECKED: Final = "not checked"
+MAX_CHECKED_BYTES: Final = 256 * 1024
+"""A larger message is stored unchecked: rebuilding one of a megabyte keeps the loop for too long."""
 
 MAX_ERROR_TEXT: Final = 16_384
 
@@ -22,6 +26,13 @@ _WITH_ERROR_TEXT = frozenset(
 _BARE = Encoded(
     b'{"unstorable":"it could not be encoded","repr":""}', Fidelity.UNSTORABLE, "it could not be encoded"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven(Encoded):
+    """A message of ``kind`` that seems exact; whether it rebuilds to an equal one is still to be shown."""
+
+    kind: type = object
 
 
 class Sealed(NamedTuple):
@@ -47,12 +58,16 @@ class Sealing:
         self._redaction = DEFAULT_REDACTION if redaction is None else redaction
         self._limits = limits
 
+    def seal_payload(self, event_type: str, payload: object) -> Encoded:
+        """Encode what an event carries."""
+        has_error = event_type in _WITH_ERROR_TEXT
+        return self._encode(self._error_texts(payload) if has_error else payload)
+
     def seal(self, record: Record) -> Sealed:
         """Encode what ``record`` carries; an `Encoded` stays as it is."""
         match record:
             case PersistedEvent():
-                has_error = record.event_type in _WITH_ERROR_TEXT
-                payload = self._encode(self._error_texts(record.payload) if has_error else record.payload)
+                payload = self.seal_payload(record.event_type, record.payload)
                 return Sealed(payload, len(payload.json))
             case PersistedAudit():
                 details = self._encode(record.details)
@@ -62,12 +77,26 @@ class Sealing:
                 return self._seal_letter(record, payload, record.fidelity, record.fidelity_detail)
 
     def seal_message(self, record: PersistedDeadLetter, message: object) -> Sealed:
-        """Wrap ``message`` into its letter and say how faithful that is."""
+        """Wrap ``message`` into its letter and say how faithful that is, as far as it alone tells."""
         payload = encode_message(
             message, registry=self._registry, limits=self._limits, redaction=self._redaction
         )
-        checked = check_fidelity(message, payload, self._registry)
-        return self._seal_letter(record, payload, checked.fidelity.value, checked.detail)
+        if payload.fidelity is not Fidelity.EXACT:
+            return self._seal_letter(record, payload, payload.fidelity.value, payload.detail)
+        if len(payload.json) > MAX_CHECKED_BYTES:
+            detail = f"{NOT_CHECKED}: larger than {MAX_CHECKED_BYTES} bytes"
+            return self._seal_letter(record, payload, Fidelity.INEXACT.value, detail)
+        unproven = Unproven(payload.json, Fidelity.INEXACT, NOT_CHECKED, type(message))
+        return self._seal_letter(record, unproven, unproven.fidelity.value, unproven.detail)
+
+    def prove(self, letter: PersistedDeadLetter) -> PersistedDeadLetter:
+        """Return a letter with the proof of what `seal_message` could only suppose."""
+        supposed = letter.payload
+        if not isinstance(supposed, Unproven):
+            return letter
+        exact = Encoded(supposed.json, Fidelity.EXACT)
+        proven = prove_exact(supposed.kind, exact, self._registry)
+        return replace(letter, payload=proven, fidelity=proven.fidelity.value, fidelity_detail=proven.detail)
 
     def _seal_letter(
         self, record: PersistedDeadLetter, payload: Encoded, fidelity: str, detail: str

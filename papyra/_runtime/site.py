@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from papyra._runtime.dead_letters import DeadLetterMailbox
+    from papyra._runtime.handled import HandledLog
     from papyra._runtime.journal import Journal
     from papyra._runtime.mailbox import Envelope
     from papyra._runtime.scheduling import Scheduler
@@ -62,6 +63,7 @@ class Site:
         "decision_seconds",
         "default_timeout",
         "emptied",
+        "handled",
         "ids",
         "is_closing",
         "journal",
@@ -112,6 +114,7 @@ class Site:
         self.ids = count(1)
         self.actor_ids = count(1)
         self.emptied: Future[None] | None = None
+        self.handled: HandledLog | None = None
         self.counts = Counts()
         self.active: set[Any] = set()
         self.leaving: set[Future[Any]] = set()

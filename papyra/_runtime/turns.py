@@ -17,6 +17,7 @@ from papyra._runtime.trail import REMEMBERED, put_by, remember
 
 if TYPE_CHECKING:
     from papyra._runtime.cell import Cell
+    from papyra._runtime.handled import HandledLog
     from papyra._runtime.site import Site
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ async def _take_turns(cell: Cell) -> None:
             if await _attend(cell):
                 return
         elif box.queue:
-            await _drain(cell, box)
+            handled = cell.site.handled
+            await (_drain(cell, box, [], None) if handled is None else _drain_noting(cell, box, handled))
         elif cell.drain_timer is not None:
             cell.end_drain()
         else:
@@ -82,13 +84,30 @@ async def _attend(cell: Cell) -> bool:
     return False
 
 
-async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0915  # the hot loop
-    """Handle messages until there are none, or something goes before them."""
+async def _drain_noting(cell: Cell, box: Mailbox, handled: HandledLog) -> None:
+    if not handled.wants(cell.actor):
+        await _drain(cell, box, [], None)
+        return
+    turn = handled.begin(cell)
+    try:
+        await _drain(cell, box, turn.passed, turn.ends)
+    finally:
+        handled.end(turn)
+    if box.queue and not cell.urgent:
+        await asyncio.sleep(0)
+
+
+async def _drain(  # noqa: C901, PLR0912, PLR0915  # the hot loop
+    cell: Cell, box: Mailbox, passed: list[Envelope], ends: list[float] | None
+) -> None:
+    """Handle messages until there are none, or something goes before them.
+
+    Each is added to ``passed``, and when it ended to ``ends``; where that is wanted, only for one share.
+    """
     site, queue, receive = cell.site, box.queue, cell.actor.receive
     counts, time = site.counts, site.time
     left, now = _share(site), time()
     slice_end = now + BUDGET_SECONDS
-    passed: list[Envelope] = []
     while queue and not cell.urgent:
         envelope = queue.popleft()
         if box.waiting:
@@ -121,7 +140,11 @@ async def _drain(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0
             else:
                 reply.set_result(result)
         left, now = left - 1, time()
+        if ends is not None:
+            ends.append(now)
         if not left or now >= slice_end:
+            if ends is not None:
+                break
             del passed[:-REMEMBERED]
             await asyncio.sleep(0)
             left, now = _share(site), time()

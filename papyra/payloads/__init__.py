@@ -5,7 +5,7 @@ from __future__ import annotations
 from papyra.payloads.decoding import decode
 from papyra.payloads.encoding import encode, flat_copy
 from papyra.payloads.fidelity import DEFAULT_LIMITS, Encoded, Fidelity, PayloadLimits
-from papyra.payloads.messages import check_fidelity, encode_message
+from papyra.payloads.messages import check_fidelity, encode_message, prove_exact
 from papyra.payloads.names import message, message_name
 from papyra.payloads.redaction import DEFAULT_REDACTION, DEFAULT_WORDS, Redaction
 from papyra.payloads.registry import MessageRegistry
@@ -32,4 +32,5 @@ __all__ = [
     "flat_copy",
     "message",
     "message_name",
+    "prove_exact",
 ]

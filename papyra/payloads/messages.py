@@ -49,6 +49,11 @@ def check_fidelity(message: object, encoded: Encoded, registry: MessageRegistry)
     Equality is judged on what both encode to: no ``__eq__`` of the message runs, NaN equals itself, types
     count. A payload that is redacted, unstorable or known to be inexact is returned as it is.
     """
+    return prove_exact(type(message), encoded, registry)
+
+
+def prove_exact(kind: type, encoded: Encoded, registry: MessageRegistry) -> Encoded:
+    """Do so without the message, of which the class is enough: ``encoded`` says what it was."""
     if encoded.fidelity is not Fidelity.EXACT:
         return encoded
     try:
@@ -57,8 +62,9 @@ def check_fidelity(message: object, encoded: Encoded, registry: MessageRegistry)
         return replace(encoded, fidelity=Fidelity.INEXACT, detail=shortened(str(error)))
     generous = PayloadLimits(max_depth=_ANY_DEPTH, max_bytes=2 * len(encoded.json) + DEFAULT_LIMITS.max_bytes)
     again = encode_message(rebuilt, registry=registry, limits=generous)
-    place = _first_difference(parse(encoded.json), parse(again.json))
-    if type(rebuilt) is type(message) and place is None:
+    is_same = again.json == encoded.json  # else an int may have come back as the float it was declared
+    place = None if is_same else _first_difference(parse(encoded.json), parse(again.json))
+    if type(rebuilt) is kind and place is None:
         return encoded
     detail = shortened(f"{place or 'data'}: rebuilt as another value")
     return replace(encoded, fidelity=Fidelity.INEXACT, detail=detail)

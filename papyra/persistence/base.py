@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar, cast
 
-import msgspec
-
-from papyra.clock import SYSTEM_CLOCK, Clock, mint_incarnation
+from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import (
     AppendError,
     BackendClosedError,
     PersistenceError,
 )
-from papyra.persistence import codec
+from papyra.persistence.entries import Entry, WriterIdentity, entries_of_ready
 from papyra.persistence.metrics import PersistenceMetrics
 from papyra.persistence.models import (
     CompactionReport,
@@ -27,7 +24,6 @@ from papyra.persistence.models import (
     PersistenceRecoveryReport,
     PersistenceScanReport,
     Record,
-    RecordId,
     RecordKind,
     ScanDepth,
     StoreStats,
@@ -40,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 
     from papyra.persistence.backend import Capabilities
+    from papyra.persistence.ready import ReadyEvent, ReadyLine
 
 R = TypeVar("R", PersistedEvent, PersistedAudit, PersistedDeadLetter)
 Refused = list[tuple[int, PersistenceError]]
@@ -48,103 +45,16 @@ _TURN_RECORDS = 100
 _TURN_BYTES = 256 * 1024
 
 
-class Entry(msgspec.Struct, eq=False, gc=False):
-    """One record on its way to the medium, its content fixed. ``line`` follows once its identity is known.
-
-    ``size`` is how many bytes the line has or, before its identity is known, may have. ``is_ours``: this
-    process's `WriterIdentity` gave it the identity. A Struct, because one is made for each record and this is
-    the fastest class there is.
-    """
-
-    record: Record
-    kind: str
-    body: bytes
-    size: int
-    incarnation: str = ""
-    seq: int = 0
-    line: bytes = b""
-    checksum: int = 0
-    is_ours: bool = False
-
-    @classmethod
-    def of(cls, record: Record) -> Entry:
-        """Fix the content, and the line where there is an identity; raises `InvalidRecordError`."""
-        body = codec.encode_body(record)
-        entry = cls(record, codec.KINDS[type(record)], body, len(body) + codec.FRAME_ROOM)
-        if record.incarnation or record.seq:
-            entry.encode(RecordId(record.incarnation, entry.kind, record.seq))
-        return entry
-
-    @property
-    def id(self) -> RecordId | None:
-        """The identity, once there is one."""
-        return RecordId(self.incarnation, self.kind, self.seq) if self.seq else None
-
-    def encode(self, identity: RecordId) -> None:
-        """Fix the identity and the bytes; raises `InvalidRecordError` for what is not an identity."""
-        incarnation, kind, seq = identity
-        self.line, self.checksum = codec.frame_record(kind, self.body, incarnation=incarnation, seq=seq)
-        self.incarnation, self.seq = incarnation, seq
-        self.body, self.size = b"", len(self.line)
-
-
-class WriterIdentity:
-    """Gives records that come without an identity this process's writer incarnation, contiguous per kind.
-
-    Used in the backend's one ordered place (its writer thread or lock), so that a batch that failed can give
-    its numbers back: a refused or unwritten record leaves no hole.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._pid = 0
-        self._incarnation = ""
-        self._last: dict[str, int] = {}
-
-    def next(self, kind: str) -> RecordId:
-        """Return the identity that follows; in a forked child a new incarnation begins."""
-        self._begin()
-        return RecordId(self._incarnation, kind, self._last.get(kind, 0) + 1)
-
-    def _begin(self) -> None:
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._incarnation = mint_incarnation(self._clock.now())
-            self._last = {}
-
-    def take(self, identity: RecordId) -> None:
-        """Count ``identity`` as used."""
-        self._last[identity.kind] = identity.seq
-
-    def mark(self) -> object:
-        """Remember the state to go back to when a batch fails."""
-        return self._pid, self._incarnation, dict(self._last)
-
-    def rewind(self, mark: object) -> None:
-        """Give back every number taken since `mark`."""
-        self._pid, self._incarnation, self._last = cast("tuple[int, str, dict[str, int]]", mark)
-
-    def encode(self, entries: Sequence[Entry]) -> None:
-        """Give those of ``entries`` that have no identity theirs, in order."""
-        self._begin()
-        last, incarnation = self._last, self._incarnation
-        for entry in entries:
-            kind, seq = entry.kind, entry.seq
-            if not seq:
-                last[kind] = entry.seq = seq = last.get(kind, 0) + 1
-                head = codec.stream_head(kind, incarnation)
-                entry.line, entry.checksum = codec.frame(seq, head, entry.body)
-                entry.incarnation, entry.is_ours = incarnation, True
-                entry.body = b""
-            elif entry.incarnation == incarnation and seq > last.get(kind, 0):
-                last[kind] = seq  # one of ours that came back, as after a retry: its number is not free
-
-
 class BasePersistence(ABC):
     """What every backend shares; a subclass brings the primitives ``_append`` … ``_close`` and ``_stats``."""
 
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "append" in vars(cls) and "capabilities" not in vars(cls) and hasattr(cls, "capabilities"):
+            cls.capabilities = replace(cls.capabilities, takes_ready_events=False)  # its own looks at records
 
     def __init__(
         self, retention_policy: RetentionPolicy | None = None, *, clock: Clock = SYSTEM_CLOCK
@@ -173,20 +83,26 @@ class BasePersistence(ABC):
     async def append(self, records: Sequence[Record]) -> None:
         """Store ``records`` in order; durable when it returns, idempotent by identity."""
         self._check_open()
-        records = tuple(records)
-        entries, positions, refused = await self._encode(records)
+        batch = cast("tuple[Record | ReadyEvent | ReadyLine, ...]", tuple(records))
+        ready = entries_of_ready(batch)
+        if ready is None:
+            entries, positions, refused = await self._encode(batch)
+        else:
+            entries, positions, refused = ready, range(len(ready)), []
         try:
             if entries:
                 refused += [(positions[index], error) for index, error in await self._append(entries)]
         except PersistenceError:
             self._metrics.add("write_errors")
             raise
-        self._metrics.add_written(len(records) - len(refused), sum(len(entry.line) for entry in entries))
+        self._metrics.add_written(len(batch) - len(refused), sum(len(entry.line) for entry in entries))
         if refused:
             self._metrics.add("write_errors")
             raise AppendError(sorted(refused, key=lambda item: item[0]))
 
-    async def _encode(self, records: Sequence[Record]) -> tuple[list[Entry], list[int], Refused]:
+    async def _encode(
+        self, records: Sequence[Record | ReadyEvent | ReadyLine]
+    ) -> tuple[list[Entry], Sequence[int], Refused]:
         entries: list[Entry] = []
         positions: list[int] = []
         refused: Refused = []

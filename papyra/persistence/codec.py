@@ -25,6 +25,7 @@ from papyra.persistence.fields import (
 )
 from papyra.persistence.models import NOTHING, Record
 from papyra.persistence.quick import quick_body
+from papyra.persistence.ready import ReadyEvent, ReadyLine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ FRAME_HEAD = b'{"seq":'
 FRAME_TAIL_LENGTH = 18
 FRAME_TAIL = re.compile(rb',"crc":"([0-9a-f]{8})"\}\Z')
 
-KINDS = {cls: cls.kind.value for cls in CLASSES.values()}
+KINDS: dict[type, str] = {cls: cls.kind.value for cls in CLASSES.values()}
 """The wire word of each record class."""
 _INCARNATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
@@ -117,6 +118,36 @@ def encode_record(record: Record, *, incarnation: str, seq: int) -> bytes:
     """Return the whole framed line, newline included, of ``record`` under this identity."""
     body = encode_body(record)
     return frame_record(record.kind.value, body, incarnation=incarnation, seq=seq)[0]
+
+
+def encode_ready(event: ReadyEvent | ReadyLine) -> tuple[bytes, int]:
+    """Return line and checksum of an event that has its identity: what `encode_record` says of its record.
+
+    Raises `InvalidRecordError`, `RecordTooLargeError` as `encode_body` does.
+    """
+    if isinstance(event, ReadyLine):
+        return event.line, event.checksum
+    if not math.isfinite(event.timestamp):
+        raise InvalidRecordError("timestamp: a finite time is needed")
+    try:
+        checked = _encode_ready(event)[:-1]
+    except UnicodeEncodeError as error:
+        raise InvalidRecordError(str(error)) from error
+    if len(checked) > MAX_RECORD_BYTES:
+        raise RecordTooLargeError(f"event of {len(checked)} bytes: the limit is {MAX_RECORD_BYTES}")
+    checksum = crc32(checked)
+    return b'%b,"crc":"%08x"}\n' % (checked, checksum), checksum
+
+
+def plain_record(record: Record | ReadyEvent | ReadyLine) -> Record:
+    """Return what is ready as the record it stands for, for a store that takes no other."""
+    if isinstance(record, ReadyEvent):
+        return record.to_record()
+    if isinstance(record, ReadyLine):
+        event = decode_record(record.line[:-1])
+        assert event is not None  # noqa: S101  # of a known kind
+        return event
+    return record
 
 
 def encode_header(*, store: str, family: str, segment: int) -> bytes:
@@ -321,6 +352,7 @@ def _as_json_has_it(text: bytes) -> object:
         return text.decode("utf-8", "replace")
 
 
+_encode_ready = msgspec.json.Encoder().encode
 _HEAD = msgspec.json.Decoder(Head)
 _HEADER = msgspec.json.Decoder(Header)
 _RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -20,7 +20,8 @@ from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy
 from papyra.persistence.backend import Capabilities
-from papyra.persistence.base import BasePersistence, Entry, Refused, WriterIdentity
+from papyra.persistence.base import BasePersistence, Refused
+from papyra.persistence.entries import Entry, WriterIdentity
 from papyra.persistence.models import (
     CompactionReport,
     PersistedEvent,
@@ -54,7 +55,7 @@ class JsonFilePersistence(BasePersistence):
 
     name: ClassVar[str] = "json"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        is_durable=True, is_shared=False, can_tear=True, can_be_damaged=True
+        is_durable=True, is_shared=False, can_tear=True, can_be_damaged=True, takes_ready_events=True
     )
 
     def __init__(  # noqa: PLR0913  # each has a default that does

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from papyra.exceptions import AppendError, InvalidRecordError, PersistenceError, StoreUnavailableError
@@ -45,7 +45,8 @@ class FaultyBackend:
     )
 
     def __init__(self, inner: PersistenceBackend) -> None:
-        vars(self).update(name=inner.name, capabilities=inner.capabilities)  # it promises what ``inner`` does
+        promised = replace(inner.capabilities, takes_ready_events=False)  # a predicate looks at records
+        vars(self).update(name=inner.name, capabilities=promised)
         self.inner = inner
         self.appends = 0
         self._outages: list[_Outage] = []

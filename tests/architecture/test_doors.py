@@ -35,6 +35,7 @@ FIREWALLS = {
     "django_papyra/wsgi.py": "the hosting loop",
     "papyra/_runtime/calls.py": "the cell",
     "papyra/_runtime/hook_runner.py": "hooks",
+    "papyra/_runtime/intake.py": "the recorder",
     "papyra/_runtime/recorder.py": "the recorder",
     "papyra/_runtime/turns.py": "the cell",
     "papyra/cli/conduct.py": "a command's edge: exit code 70 and a sentence",

@@ -11,7 +11,7 @@ from papyra.persistence.integrity import HistoryCheck, Stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from papyra.persistence.base import Entry
+    from papyra.persistence.entries import Entry
     from papyra.persistence.models import RecordId
 
 MAX_REMEMBERED = 1_000_000
@@ -55,6 +55,19 @@ class KnownIdentities:
         if stored is None:
             return Standing.NEW
         return Standing.STORED if int(stored, 16) == checksum else Standing.CONFLICTING
+
+    def are_beyond(self, entries: Sequence[Entry]) -> bool:
+        """Whether these are neighbours of one stream, with higher numbers than any that is stored of it."""
+        incarnation, kind, seq = entries[0].incarnation, entries[0].kind, entries[0].seq
+        if not (self._has_read or self._is_fresh(incarnation)) or seq <= self._history.last_seq(
+            incarnation, kind
+        ):
+            return False
+        for entry in entries:
+            if entry.seq != seq or entry.kind != kind or entry.incarnation != incarnation:
+                return False
+            seq += 1
+        return True
 
     def _is_fresh(self, incarnation: str) -> bool:
         if incarnation not in self._fresh:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import FileScan
     from papyra.persistence._files.writer import FileWriter
-    from papyra.persistence.base import Entry
+    from papyra.persistence.entries import Entry
     from papyra.persistence.integrity import Stream
     from papyra.persistence.models import LossNote, PersistenceScanReport
     from papyra.persistence.query import ProgressCallback

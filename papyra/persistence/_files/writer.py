@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.edits import Span
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import Place
-    from papyra.persistence.base import Entry
+    from papyra.persistence.entries import Entry
     from papyra.persistence.query import ProgressCallback
 
 _log = logging.getLogger(__name__)
@@ -232,6 +232,8 @@ def _sift(
 ) -> tuple[Sequence[Entry], dict[int, PersistenceError]]:
     refused: dict[int, PersistenceError] = {}
     if all(entry.is_ours for entry in entries):  # their numbers were never given before
+        return entries, refused
+    if known.are_beyond(entries):  # a recorder's batch, as a rule
         return entries, refused
     fresh: dict[RecordId, Entry] = {}
     for position, entry in enumerate(entries):

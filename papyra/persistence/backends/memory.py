@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from typing import ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import msgspec
 
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import InvalidQueryError, RecordConflictError
 from papyra.persistence import codec
 from papyra.persistence.backend import Capabilities
-from papyra.persistence.base import BasePersistence, Entry, Refused
+from papyra.persistence.base import BasePersistence, Refused
 from papyra.persistence.models import (
     CompactionReport,
     KindStats,
@@ -29,6 +31,9 @@ from papyra.persistence.models import (
 from papyra.persistence.query import Page, ProgressCallback, RecordQuery
 from papyra.persistence.retention import RetentionPolicy, first_kept
 
+if TYPE_CHECKING:
+    from papyra.persistence.entries import Entry
+
 DEFAULT_RETENTION = RetentionPolicy(max_records=10_000)
 
 _TURN_LINES = 200
@@ -37,7 +42,7 @@ _TRIM_EVERY = 1_000
 _MAX_DIGITS = 18
 
 
-class _Line(NamedTuple):
+class _Line(msgspec.Struct, frozen=True, gc=False):
     position: int
     key: tuple[str, int]
     timestamp: float
@@ -66,20 +71,20 @@ class _Kind:
         return self._next % _TRIM_EVERY == 0
 
     def add(self, entry: Entry) -> RecordConflictError | None:
-        incarnation, seq = entry.incarnation, entry.seq
+        incarnation, seq = key = entry.incarnation, entry.seq
         body = entry.line[:-1]
-        known = self._by_key.get((incarnation, seq))
+        known = self._by_key.get(key)
         if known is not None:
             return (
                 None if known.body == body else RecordConflictError(f"{entry.id} is stored with other bytes")
             )
         if seq <= self._dropped_to.get(incarnation, 0):  # retention had it already
             return None
-        line = _Line(self._next, (incarnation, seq), entry.record.timestamp, len(entry.line), body)
+        line = _Line(self._next, key, entry.origin.timestamp, len(entry.line), body)
         self._next += 1
         self.lines.append(line)
         self.bytes += line.size
-        self._by_key[line.key] = line
+        self._by_key[key] = line
         return None
 
     def kept_span(self, policy: RetentionPolicy, now: float) -> tuple[int, int]:
@@ -106,7 +111,7 @@ class InMemoryPersistence(BasePersistence):
 
     name: ClassVar[str] = "memory"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        is_durable=False, is_shared=False, can_tear=False, can_be_damaged=False
+        is_durable=False, is_shared=False, can_tear=False, can_be_damaged=False, takes_ready_events=True
     )
 
     def __init__(
@@ -150,12 +155,12 @@ class InMemoryPersistence(BasePersistence):
         with self._lock:
             self._writer_identity.encode(entries)
             for position, entry in enumerate(entries):
-                kind = self._kinds[entry.record.kind]
+                kind = self._kinds[entry.origin.kind]
                 conflict = kind.add(entry)
                 if conflict is not None:
                     refused.append((position, conflict))
                 elif kind.is_due:
-                    low, high = self._kept_span(kind, entry.record.kind)
+                    low, high = self._kept_span(kind, entry.origin.kind)
                     kind.drop(len(kind.lines) - (high - low))
         return refused
 

@@ -17,7 +17,8 @@ from papyra.exceptions import (
     StoreFullError,
 )
 from papyra.persistence.backend import Capabilities, PersistenceBackend
-from papyra.persistence.base import BasePersistence, Entry, Refused, WriterIdentity
+from papyra.persistence.base import BasePersistence, Refused
+from papyra.persistence.entries import Entry, WriterIdentity
 from papyra.persistence.models import (
     CompactionReport,
     PersistenceRecoveryConfig,

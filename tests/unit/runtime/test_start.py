@@ -233,4 +233,4 @@ async def test_the_time_of_records_is_the_clocks_and_another_time_function_may_b
         assert system.now() == 1_234.5
         system.spawn(Worker)
     assert store.events[0].timestamp == 1_234.5
-    assert system.events()[0].timestamp == 1_234.5
+    assert system.events()[0].timestamp == pytest.approx(1_234.5)

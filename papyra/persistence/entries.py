@@ -1,0 +1,139 @@
+"""Records on their way to a medium: content, identity and bytes fixed one after the other."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from papyra.clock import Clock, mint_incarnation
+from papyra.exceptions import PersistenceError
+from papyra.persistence import codec
+from papyra.persistence.models import Record, RecordId
+from papyra.persistence.ready import ReadyEvent, ReadyLine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_READY = 1_000
+"""So many events that are ready are encoded in one go; they take about a millisecond."""
+
+
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """One record on its way to the medium, its content fixed. ``line`` follows once its identity is known.
+
+    ``size`` is how many bytes the line has or, before its identity is known, may have. ``is_ours``: this
+    process's `WriterIdentity` gave it the identity. A Struct, because one is made for each record and this is
+    the fastest class there is.
+    """
+
+    origin: Record | ReadyEvent | ReadyLine
+    kind: str
+    body: bytes
+    size: int
+    incarnation: str = ""
+    seq: int = 0
+    line: bytes = b""
+    checksum: int = 0
+    is_ours: bool = False
+
+    @classmethod
+    def of(cls, record: Record | ReadyEvent | ReadyLine) -> Entry:
+        """Fix the content, and the line where there is an identity; raises `InvalidRecordError`."""
+        if isinstance(record, ReadyEvent | ReadyLine):
+            line, checksum = codec.encode_ready(record)
+            return cls(record, "event", b"", len(line), record.incarnation, record.seq, line, checksum)
+        body = codec.encode_body(record)
+        entry = cls(record, codec.KINDS[type(record)], body, len(body) + codec.FRAME_ROOM)
+        if record.incarnation or record.seq:
+            entry.encode(RecordId(record.incarnation, entry.kind, record.seq))
+        return entry
+
+    @property
+    def record(self) -> Record:
+        """The record; made anew from what was ready."""
+        return codec.plain_record(self.origin)
+
+    @property
+    def id(self) -> RecordId | None:
+        """The identity, once there is one."""
+        return RecordId(self.incarnation, self.kind, self.seq) if self.seq else None
+
+    def encode(self, identity: RecordId) -> None:
+        """Fix the identity and the bytes; raises `InvalidRecordError` for what is not an identity."""
+        incarnation, kind, seq = identity
+        self.line, self.checksum = codec.frame_record(kind, self.body, incarnation=incarnation, seq=seq)
+        self.incarnation, self.seq = incarnation, seq
+        self.body, self.size = b"", len(self.line)
+
+
+class WriterIdentity:
+    """Gives records that come without an identity this process's writer incarnation, contiguous per kind.
+
+    Used in the backend's one ordered place (its writer thread or lock), so that a batch that failed can give
+    its numbers back: a refused or unwritten record leaves no hole.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pid = 0
+        self._incarnation = ""
+        self._last: dict[str, int] = {}
+
+    def next(self, kind: str) -> RecordId:
+        """Return the identity that follows; in a forked child a new incarnation begins."""
+        self._begin()
+        return RecordId(self._incarnation, kind, self._last.get(kind, 0) + 1)
+
+    def _begin(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._incarnation = mint_incarnation(self._clock.now())
+            self._last = {}
+
+    def take(self, identity: RecordId) -> None:
+        """Count ``identity`` as used."""
+        self._last[identity.kind] = identity.seq
+
+    def mark(self) -> object:
+        """Remember the state to go back to when a batch fails."""
+        return self._pid, self._incarnation, dict(self._last)
+
+    def rewind(self, mark: object) -> None:
+        """Give back every number taken since `mark`."""
+        self._pid, self._incarnation, self._last = cast("tuple[int, str, dict[str, int]]", mark)
+
+    def encode(self, entries: Sequence[Entry]) -> None:
+        """Give those of ``entries`` that have no identity theirs, in order."""
+        self._begin()
+        last, incarnation = self._last, self._incarnation
+        for entry in entries:
+            kind, seq = entry.kind, entry.seq
+            if not seq:
+                last[kind] = entry.seq = seq = last.get(kind, 0) + 1
+                head = codec.stream_head(kind, incarnation)
+                entry.line, entry.checksum = codec.frame(seq, head, entry.body)
+                entry.incarnation, entry.is_ours = incarnation, True
+                entry.body = b""
+            elif entry.incarnation == incarnation and seq > last.get(kind, 0):
+                last[kind] = seq  # one of ours that came back, as after a retry: its number is not free
+
+
+def entries_of_ready(records: Sequence[Record | ReadyEvent | ReadyLine]) -> list[Entry] | None:
+    """Return the entries of a recorder's batch of events in one go, ``None`` where each needs a look."""
+    if len(records) > MOST_READY:
+        return None
+    entries: list[Entry] = []
+    for event in records:
+        if isinstance(event, ReadyLine):
+            line, checksum = event.line, event.checksum
+        elif isinstance(event, ReadyEvent):
+            try:
+                line, checksum = codec.encode_ready(event)
+            except PersistenceError:
+                return None
+        else:
+            return None
+        entries.append(Entry(event, "event", b"", len(line), event.incarnation, event.seq, line, checksum))
+    return entries
