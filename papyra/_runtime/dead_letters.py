@@ -1,4 +1,7 @@
-"""What was not handled to its end: counted exactly, kept in full as long as it is no storm."""
+"""What was not handled to its end: counted exactly, kept in full as long as it is no storm.
+
+A letter about a letter is only counted.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ class DeadLetterMailbox:
         """Record ``letter``."""
         target = letter.target
         address, path = ("", "") if target is None else (str(target.address), target.path)
-        if self._count(Group(address, path, letter.reason.value), letter.reason):
+        if self._count(Group(address, path, letter.reason.value), letter.reason, letter.message):
             self._keep(letter)
 
     def add(
@@ -65,7 +68,8 @@ class DeadLetterMailbox:
     ) -> None:
         """Record that ``envelope`` was not handled to its end; builds the letter only if it is kept."""
         target = envelope.target
-        if self._count(Group(str(target.address), target.path, reason.value), reason):
+        group = Group(f"{target.system_id}:{target.id}", target.path, reason.value)
+        if self._count(group, reason, envelope.message):
             self._keep(self._letter_of(envelope, ref, reason, error))
 
     def close(self) -> None:
@@ -96,12 +100,13 @@ class DeadLetterMailbox:
                 )
             )
 
-    def _count(self, group: Group, reason: DeadLetterReason) -> bool:
+    def _count(self, group: Group, reason: DeadLetterReason, message: object) -> bool:
         self.total += 1
         self.counts[reason] += 1
         if self._window is None and not self._is_closed:
             self._window = self._scheduler.call_later(WINDOW_SECONDS, self.close_window)
-        return self._guard.admit(group, self._clock.now())
+        is_about_another = isinstance(message, DeadLetter)  # kept in full, it could breed the next
+        return self._guard.admit(group, self._clock.now(), never=is_about_another)
 
     def _keep(self, letter: DeadLetter) -> None:
         self._kept.append(letter)

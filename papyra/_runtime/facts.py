@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The message that led to something, by its numbers; 0 where there was none."""
+    """The message that led to something, by its numbers (see `Envelope`); 0 where there was none."""
 
     id: int = 0
-    cause: int = 0
-    root: int = 0
+    cause: int | str = 0
+    root: int | str = 0
 
     @classmethod
     def of(cls, envelope: Envelope | None) -> Origin:

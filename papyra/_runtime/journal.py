@@ -67,14 +67,11 @@ class Journal:
         self._clock = clock
         self._redaction = redaction
 
-    def message_id(self, number: int) -> str:
-        """Return a message's id as it is stored."""
+    def message_id(self, number: int | str) -> str:
+        """Return a message's id as it is stored; as which it may be given, if it is another run's."""
+        if isinstance(number, str):
+            return number
         return f"{self._incarnation}-{number}" if number else ""
-
-    def message_number(self, message_id: str) -> int:
-        """Return what `message_id` was made of; 0 for a message of another run."""
-        incarnation, _, number = message_id.rpartition("-")
-        return int(number) if incarnation == self._incarnation and number.isdecimal() else 0
 
     def started(self, who: Identity, origin: Origin) -> None:
         """Record that ``who`` is ready for messages."""

@@ -32,14 +32,16 @@ class Past(NamedTuple):
 class Envelope(msgspec.Struct):
     """One accepted message. Ids are numbers of this incarnation, 0 for none; times are the loop's.
 
+    What caused a message that was sent again is named by its stored id, for it may be of an earlier one.
+
     A Struct, because one is made for each message and this is the fastest class there is.
     """
 
     message: object
     reply: Future[Any] | None
     id: int
-    cause: int
-    root: int
+    cause: int | str
+    root: int | str
     sender: Identity | None
     target: Identity
     deadline: float | None

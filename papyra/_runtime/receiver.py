@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from papyra._runtime.site import Site
 
 _DISCARDED_AT_ONCE = 256
+_DISCARDING_SECONDS = 0.002
 N = TypeVar("N", bound=Notice)
 
 
@@ -359,7 +360,10 @@ class Receiver(Identity):
             reason = DeadLetterReason.QUEUED_AT_STOP
         error = self.stopped_error()
         box.refuse_waiting(error)
+        until = self.site.time() + _DISCARDING_SECONDS  # a large message takes its time to be encoded
         for _ in range(min(len(box.queue), _DISCARDED_AT_ONCE)):
+            if self.site.time() > until:
+                break
             envelope = box.queue.popleft()
             reply = envelope.reply
             if is_over(envelope, self.site.time()):

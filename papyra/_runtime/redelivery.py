@@ -9,7 +9,7 @@ from papyra._runtime.mailbox import Past
 from papyra.address import is_generated
 from papyra.exceptions import PapyraError, PayloadError, RedeliveryRefused, UnknownMessageTypeError
 from papyra.messages import AS_STORED, Redelivery
-from papyra.payloads import Encoded, Fidelity, encode, message_name
+from papyra.payloads import REDACTED_TEXT, Encoded, Fidelity, message_name, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,13 +57,13 @@ def plan(
 
 
 async def send(planned: Plan) -> Redelivery:
-    """Put the message into its mailbox, under a new id; waits for room where tell does."""
+    """Put the message into its mailbox under a new id, caused by the old one; may wait for room."""
     target, letter = planned.target, planned.letter
-    envelope = target.wrap(planned.message, None, None, dict(letter.headers) or None)
+    headers = {name: text for name, text in letter.headers.items() if REDACTED_TEXT not in text}
+    envelope = target.wrap(planned.message, None, None, headers)
     envelope.past = Past(letter.attempts, letter_id_of(letter))
-    envelope.cause, envelope.root = (
-        target.site.journal.message_number(linked) for linked in (letter.message_id, letter.root_id)
-    )
+    if letter.message_id:
+        envelope.cause, envelope.root = letter.message_id, letter.root_id or letter.message_id
     try:
         await target.enqueue(envelope)
     except PapyraError as error:
@@ -79,7 +79,7 @@ def _as_stored(letter: PersistedDeadLetter, registry: MessageRegistry) -> object
             "give message= with what is to be sent in its place"
         )
     payload = letter.payload
-    json = payload.json if isinstance(payload, Encoded) else encode(payload).json
+    json = payload.json if isinstance(payload, Encoded) else restored(payload)
     return _rebuilt(registry, json)
 
 
@@ -105,6 +105,8 @@ def _rebuilt(registry: MessageRegistry, payload: bytes | Mapping[str, object]) -
 
 def _target_of(letter: PersistedDeadLetter, find: Callable[[str], Cell], to: Cell | str | None) -> Cell:
     if to is not None and not isinstance(to, str):
+        if not to.is_alive:
+            raise RedeliveryRefused(f"{to.stopped_error()}: give to= with one that is")
         return to
     path = letter.target_path if to is None else to
     if to is None and is_generated(path):

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from papyra.payloads import DEFAULT_REDACTION, Encoded, Fidelity, encode, encode_message, prove_exact
+from papyra.payloads import (
+    DEFAULT_REDACTION,
+    REDACTED_TEXT,
+    Encoded,
+    Fidelity,
+    check_reading,
+    encode,
+    encode_message,
+    prove_exact,
+)
 from papyra.persistence.models import EventType, PersistedAudit, PersistedDeadLetter, PersistedEvent, Record
 
 if TYPE_CHECKING:
@@ -19,7 +28,6 @@ MAX_CHECKED_BYTES: Final = 256 * 1024
 
 MAX_ERROR_TEXT: Final = 16_384
 
-_REDACTED: Final = "[redacted]"
 _WITH_ERROR_TEXT = frozenset(
     {EventType.ACTOR_CRASHED, EventType.ACTOR_RESTARTED, EventType.ACTOR_STOPPED, EventType.ACTOR_ESCALATED}
 )
@@ -95,7 +103,7 @@ class Sealing:
         if not isinstance(supposed, Unproven):
             return letter
         exact = Encoded(supposed.json, Fidelity.EXACT)
-        proven = prove_exact(supposed.kind, exact, self._registry)
+        proven = check_reading(prove_exact(supposed.kind, exact, self._registry))
         return replace(letter, payload=proven, fidelity=proven.fidelity.value, fidelity_detail=proven.detail)
 
     def _seal_letter(
@@ -128,7 +136,7 @@ class Sealing:
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {
-            name: _REDACTED if self._redaction.is_secret(name) else self._redaction.redact_text(value)
+            name: REDACTED_TEXT if self._redaction.is_secret(name) else self._redaction.redact_text(value)
             for name, value in headers.items()
         }
 

@@ -46,21 +46,21 @@ class Suppressed:
 
 
 class StormGuard:
-    """Admits the first ``in_full`` letters of each group until `close_window`."""
+    """Admits the first ``in_full`` letters of each group until `close_window`, and counts the others."""
 
     def __init__(self, in_full: int) -> None:
         self._in_full = in_full
         self._admitted = 0
         self._tallies: dict[Group, _Tally] = {}
 
-    def admit(self, group: Group, now: float) -> bool:
-        """Count one letter; whether it is to be kept in full."""
+    def admit(self, group: Group, now: float, *, never: bool = False) -> bool:
+        """Count one letter; whether it is to be kept in full, which one is ``never``."""
         tally = self._tallies.get(group)
         if tally is None:
             if len(self._tallies) >= MAX_GROUPS:
                 group = Group("", "", group.reason)
             tally = self._tallies.setdefault(group, _Tally())
-        if tally.in_full < self._in_full and self._admitted < MAX_IN_FULL_ALTOGETHER:
+        if not never and tally.in_full < self._in_full and self._admitted < MAX_IN_FULL_ALTOGETHER:
             tally.in_full += 1
             self._admitted += 1
             return True

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from papyra.exceptions import PayloadError
-from papyra.payloads.decoding import parse
-from papyra.payloads.encoding import LAST_RESORT, run_walk
+from papyra.payloads.decoding import decode, parse
+from papyra.payloads.encoding import LAST_RESORT, encode, run_walk
 from papyra.payloads.fidelity import DEFAULT_LIMITS, Encoded, Fidelity, PayloadLimits, shortened
 from papyra.payloads.instances import InstanceWalk
 from papyra.payloads.names import message_name, message_version
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from papyra.payloads.registry import MessageRegistry
 
 _ANY_DEPTH = 1000
+_ANY_SIZE = 2**40
 _LAST_RESORT = replace(LAST_RESORT, json=b'{"type":"?","version":1,"data":%b}' % LAST_RESORT.json)
 
 
@@ -68,6 +69,24 @@ def prove_exact(kind: type, encoded: Encoded, registry: MessageRegistry) -> Enco
         return encoded
     detail = shortened(f"{place or 'data'}: rebuilt as another value")
     return replace(encoded, fidelity=Fidelity.INEXACT, detail=detail)
+
+
+def check_reading(encoded: Encoded) -> Encoded:
+    """Return INEXACT where a reader of records, who knows no classes, sees, and would send, another value."""
+    if encoded.fidelity is not Fidelity.EXACT or b'"subclass"' not in encoded.json:
+        return encoded
+    again = restored(decode(encoded.json))
+    place = _first_difference(parse(encoded.json), parse(again))
+    if place is None:
+        return encoded
+    detail = shortened(f"{place}: a subclass of a built-in, read as its base where no field declares it")
+    return replace(encoded, fidelity=Fidelity.INEXACT, detail=detail)
+
+
+def restored(payload: object) -> bytes:
+    """Return the JSON of a stored message's payload that was read, however deep or large it is."""
+    generous = PayloadLimits(max_depth=_ANY_DEPTH, max_bytes=_ANY_SIZE)
+    return encode(payload, limits=generous).json
 
 
 def _first_difference(stored: Any, again: Any) -> str | None:
