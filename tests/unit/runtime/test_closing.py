@@ -54,7 +54,7 @@ async def test_r6_what_starts_after_its_close_has_given_up_is_closed_at_once() -
 async def test_r6_one_deadline_covers_the_rest_of_the_start_and_the_close() -> None:
     store, loop = Store(), asyncio.get_running_loop()
     store.gate.clear()
-    system = ActorSystem(persistence=store, shutdown_timeout=1.0)
+    system = ActorSystem(persistence=store, shutdown_timeout=2.0)
     starting = asyncio.create_task(system.start())
     await asked_for_an_append(store)
     began = loop.time()
@@ -64,7 +64,7 @@ async def test_r6_one_deadline_covers_the_rest_of_the_start_and_the_close() -> N
     await starting
     store.gate.clear()  # from now on the store takes nothing
     await closing
-    assert loop.time() - began < 1.0 + 0.6  # the recorder's last words
+    assert loop.time() - began < 2.0 + 0.6  # the recorder's last words
     store.gate.set()
 
 
@@ -88,13 +88,13 @@ async def test_r6_a_cancelled_shutdown_goes_on_under_the_same_deadline() -> None
     await hold.begun.wait()
     began = loop.time()
     closing = asyncio.create_task(system.aclose())
-    for _ in range(4):
+    while not closing.done() and loop.time() - began < 4:
         await asyncio.sleep(0.08)
         for task in asyncio.all_tasks():
             if task.get_name() == "papyra shutdown":
                 task.cancel()
     await closing
-    assert loop.time() - began < 1.0
+    assert loop.time() - began < 2  # each one's own deadline would never pass
     assert system.accounting().is_balanced
 
 
