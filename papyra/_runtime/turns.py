@@ -114,6 +114,13 @@ async def _drain(  # noqa: C901, PLR0912, PLR0915  # the hot loop
             box.make_room()
         if envelope.deadline is not None and is_over(envelope, time()):
             site.expire(envelope, cell.ref)
+            left -= 1
+            if left <= 0:  # a heap of them must not keep the loop
+                if ends is not None:
+                    break
+                await asyncio.sleep(0)
+                left, now = _share(site), time()
+                slice_end = now + BUDGET_SECONDS
             continue
         cell.current, cell.since = envelope, now
         CURRENT.set(envelope)
@@ -142,7 +149,7 @@ async def _drain(  # noqa: C901, PLR0912, PLR0915  # the hot loop
         left, now = left - 1, time()
         if ends is not None:
             ends.append(now)
-        if not left or now >= slice_end:
+        if left <= 0 or now >= slice_end:
             if ends is not None:
                 break
             del passed[:-REMEMBERED]
