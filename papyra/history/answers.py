@@ -36,6 +36,18 @@ class PastMessage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class HandledMessage:
+    """A message that was handled, where the system recorded that."""
+
+    timestamp: float
+    message_id: str
+    message_type: str = ""
+    seconds: float | None = None
+    cause_id: str = ""
+    root_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Crash:
     """One failure ``during`` some method: with which message, what was decided, the n-th restart of m.
 
@@ -143,7 +155,10 @@ class RunningAt:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One actor from start to stop within one incarnation; ``started`` may not be on record."""
+    """One actor from start to stop within one incarnation; ``started`` may not be on record.
+
+    ``messages`` are the last ones it handled, oldest first, if its system recorded them.
+    """
 
     incarnation: str
     type: str = ""
@@ -153,16 +168,28 @@ class Life:
     restarts: tuple[Restart, ...] = ()
     stop: Stop | None = None
     letters: tuple[PersistedDeadLetter, ...] = ()
+    messages: tuple[HandledMessage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Every life of one path, oldest first; ``letters`` are those that fell into none of them."""
+    """Every life of one path, oldest first; ``letters`` are those that fell into none of them.
+
+    What happened before ``unknown_before`` is not on record, or not all of it; ``gaps`` are lost events that
+    may have been this actor's.
+    """
 
     system_id: str
     path: str
     lives: tuple[Life, ...] = ()
     letters: tuple[PersistedDeadLetter, ...] = ()
+    unknown_before: float | None = None
+    gaps: tuple[LossNote, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is known to be missing."""
+        return self.unknown_before is None and not self.gaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ from papyra.history.reading import fields_of, path_of, stop_of, text_of
 from papyra.persistence.models import EventType, LossNote, RecordKind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from papyra.persistence.models import PersistedEvent
 
 Moment = tuple[float, int]
@@ -191,6 +193,10 @@ class Fold:
     def gaps(self, at: float) -> tuple[LossNote, ...]:
         """Return the lost events that may hide a start or a stop before ``at``."""
         return tuple(sorted({note for note in self._notes if self._hides(note, at)}))
+
+    def notes_of(self, incarnations: Collection[str]) -> tuple[LossNote, ...]:
+        """Return the lost events of these incarnations."""
+        return tuple(sorted({note for note in self._notes if note.incarnation in incarnations}))
 
     def _hides(self, note: LossNote, at: float) -> bool:
         run = self.runs.get(note.incarnation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from papyra.history.answers import Crash, Failure, PastMessage, Restart, Stop
+from papyra.history.answers import Crash, Failure, HandledMessage, PastMessage, Restart, Stop
 from papyra.persistence.models import NOTHING
 
 if TYPE_CHECKING:
@@ -65,6 +65,20 @@ def crash_of(event: PersistedEvent) -> Crash:
         text_of(payload, "message"),
         _recent_of(payload),
         text_of(payload, "scope"),
+    )
+
+
+def handled_of(event: PersistedEvent) -> HandledMessage:
+    """Read a ``MessageHandled``."""
+    payload = fields_of(event.payload)
+    seconds = payload.get("seconds")
+    return HandledMessage(
+        event.timestamp,
+        _message_of(event, payload),
+        text_of(payload, "message_type"),
+        float(seconds) if isinstance(seconds, int | float) else None,
+        event.cause_id,
+        event.root_id,
     )
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
 from papyra.history import ActorKey, Crash, Failure, Life, Restart, Stop, Timeline, timeline, why_stopped
-from papyra.persistence.models import EventType, PersistedEvent
+from papyra.persistence.models import EventType, LossNote, PersistedEvent
 from tests.unit.history.events import T0, Tape, letter
 from tests.unit.history.odd import odd_events
 
@@ -211,3 +213,53 @@ def test_r3_the_last_stop_of_a_path_is_that_of_who_came_last() -> None:
     tape.stopped("/desk", "failed", address="orders:2")
     tape.stopped("/desk", address="orders:1")
     assert [stop.reason for stop in why_stopped(tape.events).values()] == ["failed"]
+
+
+def test_the_last_messages_of_each_life_are_its_own_and_the_newest() -> None:
+    tape = Tape().begin()
+    tape.started("/desk", address="orders:1")
+    for number in range(10):
+        add_handled(tape, "/desk", number, address="orders:1")
+    add_handled(tape, "/other", 99, address="orders:2")
+    tape.stopped("/desk", address="orders:1")
+    tape.started("/desk", address="orders:3")
+    add_handled(tape, "/desk", 20, address="orders:3")
+    first, second = timeline("orders", "/desk", tape.events[::-1], (), last=3).lives
+    assert [message.message_id for message in first.messages] == ["A-7", "A-8", "A-9"]
+    assert [message.message_id for message in second.messages] == ["A-20"]
+    assert first.messages[0].message_type == "shop.Order"
+    assert first.messages[0].seconds == 0.25
+
+
+def add_handled(tape: Tape, path: str, number: int, *, address: str) -> None:
+    event = tape.add(
+        EventType.MESSAGE_HANDLED,
+        {"message_type": "shop.Order", "seconds": 0.25},
+        path=path,
+        address=address,
+    )
+    tape.events[-1] = replace(event, message_id=f"A-{number}")
+
+
+def test_what_retention_or_a_loss_took_is_said_and_not_made_up() -> None:
+    tape = Tape().begin()
+    tape.started("/desk")
+    tape.crashed("/desk")
+    tape.restarted("/desk")
+    whole = timeline("orders", "/desk", tape.events, ())
+    assert whole.unknown_before is None
+    assert whole.is_complete
+    cut = timeline("orders", "/desk", tape.events[2:], ())
+    assert cut.unknown_before == tape.events[2].timestamp
+    assert cut.lives[0].started is None
+    assert not cut.is_complete
+    assert timeline("orders", "/desk", tape.events, (), horizon=T0).unknown_before == T0
+    assert timeline("orders", "/desk", (), (), horizon=T0).unknown_before == T0
+    other = Tape("B", start=T0 + 50).begin()
+    note = LossNote("A", "event", 2, 2, "garbage")
+    other.loss_note(2, 2, of="A")
+    other.loss_note(7, 9, kind="audit", of="A")
+    gone = timeline("orders", "/desk", [tape.events[0], *tape.events[2:], *other.events], ())
+    assert gone.gaps == (note,)
+    assert gone.unknown_before is None
+    assert not gone.is_complete

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from papyra import Actor, ActorSystem, RedeliveryRefused, handles, message
 from papyra.payloads import MessageRegistry
 from papyra.persistence.json import JsonFilePersistence
-from tests.unit.runtime.actors import STOP, Boom, Hold, Store, Worker
+from tests.unit.runtime.actors import STOP, Boom, Hold, Store, Worker, quiet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -248,3 +248,142 @@ def test_a_class_that_is_registered_is_editable_however_it_was_known_before() ->
     registry.add(Declared)
     assert registry.is_editable(f"{__name__}.Declared")
     assert not registry.add_declared(object)
+
+
+async def test_what_is_sent_again_is_caused_by_what_it_was_in_an_earlier_run_too(tmp_path: Path) -> None:
+    path = tmp_path / "log.ndjson"
+    async with ActorSystem(persistence=JsonFilePersistence(path), messages=[Order]) as old:
+        await letter_of(old, old.persistence, Order("book", 0))
+    store = JsonFilePersistence(path)
+    async with ActorSystem(persistence=store, messages=[Order], record_handled=True) as new:
+        (letter,) = await store.list_dead_letters()
+        desk = new.spawn(Desk, name="desk")
+        sent = await new.redeliver(letter)
+        again = await new.redeliver(letter, message=Order("pen", 1))
+        await desk.ask("seen")
+        await new.flush()
+        failed = (await store.list_dead_letters())[-1]
+        assert (failed.message_id, failed.cause_id) == (sent.message_id, letter.message_id)
+        assert failed.root_id == letter.root_id == letter.message_id
+        events = await store.list_events()
+        (crash,) = [event for event in events if event.event_type == "ActorCrashed"]
+        assert (crash.cause_id, crash.root_id) == (letter.message_id, letter.root_id)
+        handled = [event for event in events if event.message_id == again.message_id]
+        assert [(event.event_type, event.cause_id, event.root_id) for event in handled] == [
+            ("MessageHandled", letter.message_id, letter.root_id)
+        ]
+
+
+async def test_an_actor_that_has_stopped_is_refused_as_a_target_before_anything_is_sent(
+    system: ActorSystem, store: Store
+) -> None:
+    letter = await letter_of(system, store, Order("book", 2))
+    gone = system.spawn(Desk)
+    await system.stop(gone)
+    for dry_run in (True, False):
+        with pytest.raises(RedeliveryRefused, match="is not running"):
+            await system.redeliver(letter, to=gone, dry_run=dry_run)
+    await system.flush()
+    assert len(await store.list_dead_letters()) == 1
+
+
+async def test_headers_that_were_redacted_are_not_sent(system: ActorSystem, store: Store) -> None:
+    class Reading(Desk):
+        async def handle(self, _: object) -> object:
+            self.seen.append(dict(self.context.headers))
+            return None
+
+    ref = system.spawn(Reading, name="desk", policy=STOP)
+    await system.stop(ref)
+    ref.tell(Order("book", 1), headers={"authorization": "Bearer abc", "tenant": "a"})
+    await system.flush()
+    letter = (await store.list_dead_letters())[-1]
+    assert letter.headers["authorization"] == "[redacted]"
+    reading = Reading()
+    system.spawn(lambda: reading, name="desk")
+    await system.redeliver(letter)
+    await quiet(system)
+    assert reading.seen == [{"tenant": "a"}]
+
+
+class Mark(str):
+    __slots__ = ()
+
+
+@dataclass
+class Note:
+    text: object
+    lines: list[str] = field(default_factory=list)
+
+
+async def test_a_message_that_a_reader_of_records_would_see_as_another_is_not_exact(store: Store) -> None:
+    async with ActorSystem(persistence=store, messages=[Note, Mark]) as system:
+        letter = await letter_of(system, store, Note(Mark("a")))
+        assert letter.fidelity == "inexact"
+        assert "data.text: a subclass of a built-in" in letter.fidelity_detail
+        assert (await letter_of(system, store, Note("a"), "other")).fidelity == "exact"
+
+
+async def test_a_letter_is_what_the_message_was_when_it_was_made(store: Store) -> None:
+    async with ActorSystem(persistence=store, messages=[Note]) as system:
+        ref = system.spawn(Desk, name="desk", policy=STOP)
+        await system.stop(ref)
+        note = Note("a", ["b"])
+        ref.tell(note)
+        note.lines.append("changed")
+        await system.flush()
+        (letter,) = await store.list_dead_letters()
+        assert letter.fidelity == "exact"
+        desk = system.spawn(Desk, name="desk")
+        await system.redeliver(letter)
+        assert await desk.ask("seen") == [Note("a", ["b"])]
+
+
+async def test_a_large_message_is_stored_unchecked_and_says_so(store: Store) -> None:
+    async with ActorSystem(persistence=store, messages=[Note]) as system:
+        letter = await letter_of(system, store, Note("x" * 300_000))
+        assert (letter.fidelity, letter.fidelity_detail) == (
+            "inexact",
+            "not checked: larger than 262144 bytes",
+        )
+        with pytest.raises(RedeliveryRefused, match="not checked"):
+            await system.redeliver(letter)
+
+
+async def test_a_deep_message_is_proven_and_sent_again(store: Store) -> None:
+    nested: object = "end"
+    for _ in range(98):
+        nested = [nested]
+    async with ActorSystem(persistence=store, messages=[Note]) as system:
+        letter = await letter_of(system, store, Note(nested))
+        assert letter.fidelity == "exact"
+        desk = system.spawn(Desk, name="desk")
+        await system.redeliver(letter)
+        assert await desk.ask("seen") == [Note(nested)]
+
+
+async def test_r4_letters_of_large_messages_let_others_have_their_turns(store: Store) -> None:
+    lines = [f"a line of some length, with a number: {number}" for number in range(4_000)]
+    async with ActorSystem(persistence=store, messages=[Note]) as system:
+        desk, hold = system.spawn(Desk, name="desk", mailbox_capacity=None), Hold()
+        desk.tell(hold)
+        await hold.begun.wait()
+        for number in range(40):
+            desk.tell(Note(number, lines))
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while len(store.dead_letters) < 40:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(system.stop(desk))
+        hold.release.set()
+        async with asyncio.timeout(20):
+            await stopping
+            await counting
+        assert turns >= 20
+        assert {letter.fidelity for letter in store.dead_letters} == {"exact"}
