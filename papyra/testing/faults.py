@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from papyra.persistence._files.fs import Access, LocalFs
+from papyra.persistence._files.fs import Access, LocalFs, write_and_sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,9 +215,7 @@ class FaultyFs(LocalFs):
 
     def write_synced(self, fd: int, data: bytes | memoryview) -> int:
         """Fail or die in either half."""
-        done = self.write(fd, data)
-        self.sync(fd)
-        return done
+        return write_and_sync(self, fd, data)
 
     def truncate(self, fd: int, size: int) -> None:
         self._call("truncate")

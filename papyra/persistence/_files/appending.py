@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
 from papyra.exceptions import NewerFormatError, RecordDecodeError
 from papyra.persistence import codec
-from papyra.persistence._files.fs import Access, opened, parts_written, read_all, stat_or_none, write_all
+from papyra.persistence._files.fs import (
+    Access,
+    opened,
+    parts_written,
+    read_all,
+    stat_or_none,
+    write_all,
+    write_and_sync,
+)
 from papyra.persistence._files.lines import LineReader, Sort
 from papyra.persistence.integrity import HistoryCheck
 
@@ -31,6 +40,8 @@ class AppendFile:
         self._fs = place.fs
         is_new = stat_or_none(self._fs, place.path) is None
         self._fd = self._fs.open(place.path, Access.CREATE if is_new else Access.APPEND)
+        has_synced_writes = self._fs.has_synced_writes(self._fd)
+        self._write_synced = self._fs.write_synced if has_synced_writes else partial(write_and_sync, self._fs)
         try:
             found = self._fs.fstat(self._fd)
             self._key = found.key
@@ -77,13 +88,19 @@ class AppendFile:
         data = self._on_a_line_of_its_own(data)
         written = 0
         try:
-            for written in parts_written(self._fs.write_synced, self._fd, data):  # noqa: B007  # read below
+            for written in parts_written(self._write_synced, self._fd, data):  # noqa: B007  # read below
                 pass
         except OSError:
-            self.is_doubtful = self._fs.fstat(self._fd).size != self.end + written
+            self.is_doubtful = self._may_be_longer_than(self.end + written)
             raise
         self._has_grown(data)
         self.synced = self.end
+
+    def _may_be_longer_than(self, size: int) -> bool:
+        try:
+            return self._fs.fstat(self._fd).size != size
+        except OSError:
+            return True
 
     def _on_a_line_of_its_own(self, data: bytes) -> bytes:
         return b"\n" + data if self._needs_newline else data

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from papyra.exceptions import StoreFailedError, StoreFullError, StoreUnavailableError
+from papyra.persistence._files.mounts import kind_of_mount, mount_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 COPY_BYTES = 1024 * 1024
 _HAS_SYNCED_WRITES = hasattr(os, "RWF_DSYNC")
 _NO_SUCH_CALL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
+_HEEDING = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
+"""File systems known to sync a write that asks for it; a daemon of FUSE may never hear of the wish."""
 
 
 class Access(Enum):
@@ -70,6 +73,10 @@ class FileSystem(Protocol):
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """Write at the end and return how much was written: it may be less than all; see `write_all`."""
+        ...
+
+    def has_synced_writes(self, fd: int) -> bool:
+        """Whether `write_synced` on ``fd`` may be believed."""
         ...
 
     def write_synced(self, fd: int, data: bytes | memoryview) -> int:
@@ -125,17 +132,24 @@ class LocalFs:
     def write(self, fd: int, data: bytes | memoryview) -> int:
         return os.write(fd, data)
 
+    def has_synced_writes(self, fd: int) -> bool:
+        if not _HAS_SYNCED_WRITES:
+            return False
+        try:
+            about = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
+            mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return kind_of_mount(mounts, mount_of(about)) in _HEEDING
+
     def write_synced(self, fd: int, data: bytes | memoryview) -> int:
         # One call, and not for its own sake: between two, a busy interpreter may keep this thread waiting.
-        if _HAS_SYNCED_WRITES:
-            try:
-                return os.pwritev(fd, (data,), 0, os.RWF_DSYNC | os.RWF_APPEND)
-            except OSError as error:
-                if error.errno not in _NO_SUCH_CALL:  # else refused as a whole, and nothing was written
-                    raise
-        written = self.write(fd, data)
-        self.sync(fd)
-        return written
+        try:
+            return os.pwritev(fd, (data,), 0, os.RWF_DSYNC | os.RWF_APPEND)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_CALL:  # else refused as a whole, and nothing was written
+                raise
+        return write_and_sync(self, fd, data)
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -213,6 +227,13 @@ def write_all(fs: FileSystem, fd: int, data: bytes) -> None:
     """Write all of ``data``: a full disk, a quota or a signal may take only a part at a time."""
     for _ in parts_written(fs.write, fd, data):
         pass
+
+
+def write_and_sync(fs: FileSystem, fd: int, data: bytes | memoryview) -> int:
+    """Do in two calls what `FileSystem.write_synced` does in one."""
+    written = fs.write(fd, data)
+    fs.sync(fd)
+    return written
 
 
 def parts_written(write: Callable[[int, bytes | memoryview], int], fd: int, data: bytes) -> Iterator[int]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from papyra.exceptions import StoreFailedError, StoreFullError, StoreUnavailableError
-from papyra.persistence._files.fs import LocalFs
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.faults import FaultyFs
@@ -176,24 +175,6 @@ async def test_a_failed_sync_is_never_tried_again_and_ends_the_writer(
             await store.recover(REPAIR)
         assert fs.calls.count("sync") <= synced + 1  # the lock's own note
         assert (await store.list_events())[0].seq == 1
-
-
-@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSYS])
-async def test_i1_where_the_system_cannot_write_and_sync_in_one_it_does_so_in_two(
-    path: Path, monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
-    def refuse(*_: object) -> int:
-        raise OSError(error, os.strerror(error))
-
-    monkeypatch.setattr(os, "pwritev", refuse)
-    fs = FaultyFs(path.parent)
-    monkeypatch.setattr(fs, "write_synced", partial(LocalFs.write_synced, fs))
-    async with opened(path, fs=fs) as store:
-        await store.append([known(1)])
-        before = len(fs.calls)
-        await store.append([known(2)])
-        assert fs.calls[before:] == ["write", "sync"]
-    assert await numbers(path) == [1, 2]
 
 
 async def test_after_a_failed_sync_the_next_writer_writes_the_file_anew(path: Path, fs: FaultyFs) -> None:
