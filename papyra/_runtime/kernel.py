@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from math import isnan
 from typing import TYPE_CHECKING
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from papyra.persistence.models import CompactionReport, PersistedDeadLetter
     from papyra.ref import Delivery
     from papyra.supervision import SupervisionPolicy
-
-_log = logging.getLogger(__name__)
 
 DETAILS_EVERY_SECONDS = 300.0
 HOOKS_SHARE = 0.1

@@ -27,7 +27,6 @@ BUDGET_MESSAGES = 256
 
 LEAST_MESSAGES = 16
 BUDGET_SECONDS = 0.001
-_CHILDREN_AT_ONCE = 64
 
 
 async def live(cell: Cell) -> None:

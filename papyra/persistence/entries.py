@@ -10,11 +10,13 @@ import msgspec
 from papyra.clock import Clock, mint_incarnation
 from papyra.exceptions import PersistenceError
 from papyra.persistence import codec
-from papyra.persistence.models import Record, RecordId
+from papyra.persistence.models import Record, RecordId, RecordKind
 from papyra.persistence.ready import ReadyEvent, ReadyLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_EVENT = RecordKind.EVENT.value
 
 MOST_READY = 1_000
 """So many events that are ready are encoded in one go; they take about a millisecond."""
@@ -43,7 +45,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         """Fix the content, and the line where there is an identity; raises `InvalidRecordError`."""
         if isinstance(record, ReadyEvent | ReadyLine):
             line, checksum = codec.encode_ready(record)
-            return cls(record, "event", b"", len(line), record.incarnation, record.seq, line, checksum)
+            return cls(record, _EVENT, b"", len(line), record.incarnation, record.seq, line, checksum)
         body = codec.encode_body(record)
         entry = cls(record, codec.KINDS[type(record)], body, len(body) + codec.FRAME_ROOM)
         if record.incarnation or record.seq:
@@ -135,5 +137,5 @@ def entries_of_ready(records: Sequence[Record | ReadyEvent | ReadyLine]) -> list
                 return None
         else:
             return None
-        entries.append(Entry(event, "event", b"", len(line), event.incarnation, event.seq, line, checksum))
+        entries.append(Entry(event, _EVENT, b"", len(line), event.incarnation, event.seq, line, checksum))
     return entries
