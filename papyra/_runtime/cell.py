@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from papyra._runtime import passing, watching
 from papyra._runtime.belongings import Belongings
 from papyra._runtime.facts import NOWHERE, End, Origin
-from papyra._runtime.mailbox import CURRENT, Envelope
+from papyra._runtime.mailbox import CURRENT, NEVER, Envelope
 from papyra._runtime.phases import Command, Phase, StoppedItself, drop
 from papyra._runtime.receiver import Receiver
 from papyra._runtime.texts import error_text
@@ -195,7 +195,7 @@ class Cell(Receiver):
     def stop_self(self) -> None:
         """Stop after the current message, or begin anew if the policy has it so."""
         if self.policy.restart is RestartType.PERMANENT and self.end is None and not self.site.is_closing:
-            self.command(StoppedItself())
+            self.command(StoppedItself(Origin.of(CURRENT.get())))
         else:
             self.request_stop(StopReason.COMPLETED, "it stopped itself")
 
@@ -218,12 +218,12 @@ class Cell(Receiver):
         return f"{state}; {len(queue)} wait in its mailbox{oldest}"
 
     def cause(self) -> Envelope:
-        """Return what stands for the current message in on_start, on_stop and decisions."""
+        """Return what stands for a message in on_start, on_stop and decisions; it came at `NEVER`."""
         if self.end is not None:
             origin = self.end.origin
         else:
             origin = self.origin if self.failure is None else self.failure.failure.origin
-        return Envelope(None, None, origin.id, origin.cause, origin.root, None, self, None, None, 0.0)
+        return Envelope(None, None, origin.id, origin.cause, origin.root, None, self, None, None, NEVER)
 
     def command(self, command: Command) -> None:
         """Queue ``command`` before any message."""

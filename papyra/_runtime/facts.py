@@ -39,6 +39,10 @@ Trail = deque[tuple[int, type]] | tuple[bytes, *tuple[type, ...]]
 """Numbers and classes of an actor's last messages: while it has a task, and, smaller, while it idles."""
 
 
+OWN_STOP = "stop_self"
+"""During which a failure is none: a permanent actor has stopped itself, and begins anew."""
+
+
 class Failure:
     """An error that supervision has to act on; ``during`` says in which of the actor's methods."""
 

@@ -29,6 +29,10 @@ class Past(NamedTuple):
     redelivered_from: str = ""
 
 
+NEVER = -1.0
+"""When an envelope came that stands for a message and is none."""
+
+
 class Envelope(msgspec.Struct):
     """One accepted message. Ids are numbers of this incarnation, 0 for none; times are the loop's.
 

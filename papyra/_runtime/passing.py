@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papyra._runtime.mailbox import CURRENT, Envelope
+from papyra._runtime.mailbox import CURRENT, NEVER, Envelope
 from papyra.exceptions import MailboxFull, StashFull
 from papyra.messages import CURRENT_MESSAGE
 from papyra.ref import Refusal
@@ -19,7 +19,7 @@ def at_hand(cell: Receiver) -> Envelope | None:
     if cell.current is not None:
         return cell.current
     envelope = CURRENT.get()
-    is_handled_here = envelope is not None and envelope.target is cell and envelope.at > 0
+    is_handled_here = envelope is not None and envelope.target is cell and envelope.at != NEVER
     return envelope if is_handled_here else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from papyra._runtime.facts import Failure
+    from papyra._runtime.facts import Failure, Origin
     from papyra._runtime.groups import Group
     from papyra.ref import ActorRef
     from papyra.supervision import SupervisorDecision
@@ -46,7 +46,9 @@ class RestartWith:
 
 @dataclass(frozen=True, slots=True)
 class StoppedItself:
-    """Asks what follows when a permanent actor has stopped itself."""
+    """Asks what follows when a permanent actor has stopped itself, and because of which message."""
+
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)

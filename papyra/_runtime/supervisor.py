@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from papyra._runtime.calls import attempt
 from papyra._runtime.cell import Cell, overrides
 from papyra._runtime.circles import hearing
-from papyra._runtime.facts import End, Failure, Restart
+from papyra._runtime.facts import OWN_STOP, End, Failure, Restart
 from papyra._runtime.mailbox import CURRENT
 from papyra._runtime.phases import ChildFailed, Command, Escalated, Phase, RestartWith, StoppedItself, drop
 from papyra.events import StopReason
@@ -25,10 +25,12 @@ from papyra.supervision import (
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from papyra._runtime.facts import Origin
     from papyra._runtime.groups import Group
     from papyra._runtime.mailbox import Envelope
 
 _log = logging.getLogger(__name__)
+_OWN_STOP_TEXT = "it stopped itself"
 
 
 async def handle(cell: Cell, failure: Failure) -> Verdict | None:
@@ -83,14 +85,15 @@ def stop(cell: Cell, failure: Failure, verdict: Verdict) -> None:
         reason = StopReason.RESTART_LIMIT
     else:
         reason = StopReason.FAILED if cell.ready else StopReason.START_FAILED
-    text = f"{failure.during} failed"
+    is_own = failure.during == OWN_STOP
+    text = _OWN_STOP_TEXT if is_own else f"{failure.during} failed"
     if verdict.is_over_limit:
         text += f" after {verdict.restart} of {verdict.limit} restarts in {cell.policy.within_seconds:g} s"
     cell.decide_end(
         End(
             reason=reason,
             text=text,
-            error=failure.text,
+            error="" if is_own else failure.text,
             verdict=verdict,
             origin=failure.origin,
         )
@@ -108,7 +111,7 @@ async def answer(cell: Cell, command: Command) -> None:
         case RestartWith():
             _restart_with(cell, command)
         case StoppedItself():
-            _begin_anew(cell)
+            _begin_anew(cell, command.origin)
         case ChildFailed():
             await _decide_about(cell, command)
 
@@ -123,11 +126,12 @@ def _restart_with(cell: Cell, command: RestartWith) -> None:
     cell.phase = Phase.RESTARTING
 
 
-def _begin_anew(cell: Cell) -> None:
+def _begin_anew(cell: Cell, origin: Origin) -> None:
     if cell.end is not None:
         return
-    failure = Failure(PapyraError("it stopped itself"), "stop_self", None)
-    failure.text = "it stopped itself"
+    failure = Failure(PapyraError(_OWN_STOP_TEXT), OWN_STOP, None)
+    failure.text = _OWN_STOP_TEXT
+    failure.origin = origin
     now, recent = _recent_restarts(cell)
     verdict = decide(cell.policy, recent, answer=SupervisorDecision.RESTART, may_resume=True)
     _carry_out(cell, failure, verdict, now)

@@ -7,6 +7,7 @@ import pytest
 from papyra import Actor, ActorRef, ActorStopped, ActorSystem, AskTimeout
 from papyra.events import ActorCrashed
 from papyra.messages import DeadLetterReason
+from papyra.testing import ManualClock
 from tests.unit.runtime.actors import Hold, Store, Worker
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -100,6 +101,24 @@ async def test_a_message_is_handed_on_once(system: ActorSystem) -> None:
 
     worker = system.spawn(Worker)
     assert await system.spawn(Twice).ask(worker) == worker
+
+
+async def test_a_message_that_came_as_the_clock_began_is_known_after_it_was_handed_on() -> None:
+    class Tells(Router):
+        async def receive(self, message: object) -> None:
+            await super().receive(message)
+            told.append((self.context.message_id, dict(self.context.headers)))
+
+    class Starts(Worker):
+        async def on_start(self) -> None:
+            told.append((self.context.message_id, dict(self.context.headers)))
+
+    told: list[tuple[str, dict[str, str]]] = []
+    async with ActorSystem(clock=ManualClock(), audit_interval=None) as system:
+        worker = system.spawn(Worker)
+        assert await system.spawn(Tells, worker).ask(1, headers={"a": "b"}) == 1
+        assert await system.spawn(Starts).ask(2) == 2
+        assert told == [(f"{system.incarnation}-1", {"a": "b"}), ("", {})]
 
 
 async def test_each_message_knows_its_cause_and_its_root(system: ActorSystem) -> None:

@@ -140,6 +140,9 @@ class TestTypes:
         stop = await system.wait_for_event(happened.ActorStopped)
         assert isinstance(stop, happened.ActorStopped)
         assert (stop.reason, stop.restart, stop.limit) == (StopReason.RESTART_LIMIT, 2, 2)
+        assert (stop.text, stop.error) == ("it stopped itself after 2 of 2 restarts in 60 s", "")
+        assert stop.message_id
+        assert all(restart.message_id for restart in of(system, happened.ActorRestarted))
         assert of(system, happened.ActorCrashed) == []
 
     async def test_a_permanent_actor_stops_when_it_is_asked_to(self, system: ActorSystem) -> None:
