@@ -165,7 +165,7 @@ async def test_several_processes_share_one_file_without_a_lock_error(scratch: Pa
         while any(writer.poll() is None for writer in writers):
             await backend.append([event(0)])
             assert not (await backend.scan()).has_damage
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the writers need most of the time
         for writer in writers:
             await asyncio.to_thread(writer.communicate)
             assert writer.returncode == 0

@@ -157,6 +157,23 @@ async def quiet(system: ActorSystem) -> None:
             await asyncio.sleep(0)
 
 
+async def task_ended(path: str) -> None:
+    """Let the task of the actor at ``path`` end, as that of an idle one does."""
+    tasks = {task for task in asyncio.all_tasks() if task.get_name() == path}
+    if tasks:
+        _, left = await asyncio.wait(tasks, timeout=5)
+        assert not left
+
+
+async def seen_by(ref: ActorRef) -> list[object]:
+    """Return what a `Worker` was told, once that is something."""
+    async with asyncio.timeout(5):
+        while not (seen := await ref.ask("seen")):
+            pass
+    assert isinstance(seen, list)
+    return seen
+
+
 class Store(InMemoryPersistence):
     """Raises what its script says, one step for each append, or for ever; waits while its gate is closed."""
 
@@ -205,5 +222,7 @@ __all__ = [
     "Worker",
     "quiet",
     "restarted",
+    "seen_by",
     "stopped",
+    "task_ended",
 ]

@@ -266,7 +266,7 @@ class Waiting(Worker):
             return await super().handle(message)
         self.child.tell(Boom())
         if self.where == "handler":
-            await asyncio.sleep(0.01)  # the child waits for a decision before it is asked
+            await ManualClock().settle()  # the child waits for a decision before it is asked
             await self.child.ask("seen", timeout=None)
         return None
 

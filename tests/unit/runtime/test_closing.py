@@ -9,7 +9,7 @@ import pytest
 
 from papyra import ActorSystem, PipeFailed
 from papyra.exceptions import SystemNotRunning
-from tests.unit.runtime.actors import RESTART, Hold, Store, Worker, quiet
+from tests.unit.runtime.actors import RESTART, Hold, Store, Worker, seen_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ async def test_r6_one_deadline_covers_the_rest_of_the_start_and_the_close() -> N
     await asked_for_an_append(store)
     began = loop.time()
     closing = asyncio.create_task(system.aclose())
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(0.8)  # a part of the one deadline is used up
     store.gate.set()
     await starting
     store.gate.clear()  # from now on the store takes nothing
@@ -89,7 +89,7 @@ async def test_r6_a_cancelled_shutdown_goes_on_under_the_same_deadline() -> None
     began = loop.time()
     closing = asyncio.create_task(system.aclose())
     while not closing.done() and loop.time() - began < 4:
-        await asyncio.sleep(0.08)
+        await asyncio.sleep(0.08)  # again and again, within the deadline and after it
         for task in asyncio.all_tasks():
             if task.get_name() == "papyra shutdown":
                 task.cancel()
@@ -126,7 +126,7 @@ async def test_r6_piped_work_that_cleans_up_is_waited_for() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # cleaning up takes a while
             cleaned.set()
             raise LookupError("nobody wants to know")
 
@@ -145,9 +145,7 @@ async def test_r4_a_mapping_that_raises_comes_as_what_it_raised(broken: str) -> 
         if broken == "both":
             mappings["on_error"] = divide
         await ref.ask(piping(lambda: asyncio.sleep(0, 1), **mappings))
-        await asyncio.sleep(0.01)
-        await quiet(system)
-        (came,) = await ref.ask("seen")
+        (came,) = await seen_by(ref)
         assert isinstance(came, PipeFailed)
         assert isinstance(came.error, ZeroDivisionError)
 
@@ -158,8 +156,8 @@ async def test_r4_work_that_somebody_else_cancels_comes_as_a_failure() -> None:
         work = asyncio.ensure_future(asyncio.Event().wait())
         await ref.ask(piping(lambda: work))
         work.cancel()
-        await asyncio.sleep(0.01)
-        (came,) = await ref.ask("seen")
+        (came,) = await seen_by(ref)
+        assert isinstance(came, PipeFailed)
         assert isinstance(came.error, asyncio.CancelledError)
 
 

@@ -11,7 +11,7 @@ import pytest
 from papyra import Actor, ActorStopped, ActorSystem, ReceiveTimeout, StopReason
 from papyra.events import ActorStopped as Stopped
 from papyra.testing import ManualClock
-from tests.unit.runtime.actors import STOP, Hold, Parent, Store, stopped
+from tests.unit.runtime.actors import STOP, Hold, Parent, Store, stopped, task_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -176,9 +176,7 @@ async def test_r5_an_actor_with_limits_gives_its_task_up_and_is_timed_all_the_sa
     monkeypatch.setattr("papyra._runtime.linger.LINGER_SECONDS", 0.001)
     ref = system.spawn(Idler, passivate_after=60, name="idle")
     await ref.ask(30.0)
-    async with asyncio.timeout(5):
-        while any(task.get_name() == "/idle" for task in asyncio.all_tasks()):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await task_ended("/idle")
     await pass_by(clock, 30)
     assert await ref.ask("timeouts") == 1
     await ref.ask(1_000.0)

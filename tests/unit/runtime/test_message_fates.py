@@ -17,7 +17,7 @@ from papyra import (
 from papyra import events as happened
 from papyra.messages import DeadLetterReason
 from papyra.testing import ManualClock
-from tests.unit.runtime.actors import Boom, Hold, Parent, Store, Worker, stopped
+from tests.unit.runtime.actors import Boom, Hold, Parent, Store, Worker, stopped, task_ended
 from tests.unit.runtime.policies import Noting, of, policy
 
 if TYPE_CHECKING:
@@ -107,14 +107,16 @@ class TestFailedMessages:
         (letter,) = system.dead_letters.messages
         assert letter.reason is DeadLetterReason.HANDLER_FAILED
 
-    async def test_it_is_pending_while_the_parent_decides(self, system: ActorSystem) -> None:
+    async def test_it_is_pending_while_the_parent_decides(
+        self, system: ActorSystem, clock: ManualClock
+    ) -> None:
         parent = system.spawn(Parent)
         hold = Hold()
         child = await parent.ask(("spawn", policy(failed_message=MessageFate.RETRY, message_retries=1)))
         parent.tell(hold)
         await hold.begun.wait()
         child.tell(Boom())
-        await asyncio.sleep(0.001)
+        await clock.settle()
         assert system.accounting().is_balanced
         assert system.accounting().pending == 2
         hold.release.set()
@@ -242,9 +244,7 @@ class TestCrashReports:
         ref = system.spawn(Worker, name="idle", policy=policy(max_restarts=9))
         for message in (*range(9), "text"):
             await ref.ask(message)
-        async with asyncio.timeout(5):
-            while any(task.get_name() == "/idle" for task in asyncio.all_tasks()):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+        await task_ended("/idle")
         ref.tell(b"bytes")
         ref.tell(Boom())
         await ref.ask("seen")

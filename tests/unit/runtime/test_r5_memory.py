@@ -26,6 +26,7 @@ from tests.unit.runtime.actors import (
     quiet,
     restarted,
     stopped,
+    task_ended,
 )
 
 if TYPE_CHECKING:
@@ -201,9 +202,7 @@ async def test_r5_an_idle_actor_owns_no_task_and_keeps_no_message(monkeypatch: p
         alive = weakref.ref(big)
         await ref.ask(big)
         del big
-        async with asyncio.timeout(5):
-            while any(task.get_name() == "/idle" for task in asyncio.all_tasks()):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+        await task_ended("/idle")
         gc.collect()
         assert alive() is None
         assert await ref.ask("wakes up again") is None

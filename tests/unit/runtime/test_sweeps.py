@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from papyra import ActorStopped, ActorSystem, StopReason
-from tests.unit.runtime.actors import Hold, Lifecycle, Store, Worker, stopped
+from tests.unit.runtime.actors import Hold, Lifecycle, Store, Worker, stopped, task_ended
 
 if TYPE_CHECKING:
     from papyra.events import ActorEvent
@@ -132,6 +132,4 @@ async def test_r5_idle_actors_give_up_their_tasks_after_a_sweep(monkeypatch: pyt
         await system.spawn(Worker, name="swept").ask(1)
         sweep()
         await system.spawn(Worker, name="idle").ask(1)
-        async with asyncio.timeout(5):
-            while any(task.get_name() == "/idle" for task in asyncio.all_tasks()):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+        await task_ended("/idle")
