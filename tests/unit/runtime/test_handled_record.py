@@ -305,9 +305,7 @@ async def test_what_is_handled_after_the_recorders_end_is_counted_as_lost() -> N
         await quiet(system)
         assert system.accounting().handled == 12
         assert system.is_degraded
-    assert (
-        system.accounting().records_dropped == 10 + 1
-    )  # the first ended the recorder; and the actor's end
+    assert system.accounting().records_dropped == 10 + 1  # the first ended the recorder; and the actor's end
 
 
 async def test_the_timeline_shows_the_last_messages_of_each_life(memory: InMemoryPersistence) -> None:

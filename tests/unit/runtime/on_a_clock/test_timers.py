@@ -10,27 +10,13 @@ import pytest
 from papyra import Actor, ActorSystem, AskTimeout, PipeFailed, ReceiveTimeout, StopReason
 from papyra.events import ActorRestarted, ActorStopped
 from papyra.exceptions import ConfigurationError
-from papyra.testing import ManualClock
-from tests.unit.runtime.actors import RESTART, Boom, Hold, Store, Worker
+from tests.unit.runtime.actors import RESTART, Boom, Hold, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from papyra.context import ActorContext
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def system(clock: ManualClock) -> AsyncIterator[ActorSystem]:
-    async with ActorSystem(persistence=Store(), clock=clock, audit_interval=None) as system:
-        yield system
-    accounting = system.accounting()
-    assert accounting.is_balanced
-    assert accounting.pending == 0
+    from papyra.testing import ManualClock
 
 
 class Doer(Worker):

@@ -14,31 +14,13 @@ from papyra import Actor, ActorSystem, Strategy, SupervisionPolicy
 from papyra.events import ActorRestarted
 from papyra.messages import DeadLetterReason
 from papyra.supervision import MessageFate
-from papyra.testing import ManualClock
 from tests.unit.runtime.actors import RESTART, STOP, Boom, Hold, Store, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from papyra.context import ActorContext
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store()
-
-
-@pytest.fixture
-async def system(store: Store, clock: ManualClock) -> AsyncIterator[ActorSystem]:
-    async with ActorSystem(persistence=store, clock=clock, audit_interval=None) as system:
-        yield system
-    assert system.accounting().is_balanced
-    assert system.accounting().pending == 0
+    from papyra.testing import ManualClock
 
 
 class Doer(Worker):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,27 +14,7 @@ from papyra.testing import ManualClock
 from tests.unit.runtime.actors import Boom, Hold, Parent, Store, Worker, quiet, stopped
 from tests.unit.runtime.policies import of, policy
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 TOGETHER = policy(scope=RestartScope.ONE_FOR_ALL, max_restarts=9)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def system(clock: ManualClock) -> AsyncIterator[ActorSystem]:
-    """Return one whose time stands still: what waits for a timeout waits for ever."""
-    async with ActorSystem(
-        persistence=Store(), clock=clock, audit_interval=None, shutdown_timeout=1
-    ) as system:
-        yield system
-    accounting = system.accounting()
-    assert accounting.is_balanced
-    assert accounting.pending == 0
 
 
 async def seen(ref: ActorRef) -> list[object]:

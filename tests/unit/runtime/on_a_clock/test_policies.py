@@ -19,26 +19,11 @@ from papyra import (
 from papyra import events as happened
 from papyra.exceptions import ConfigurationError
 from papyra.messages import DeadLetterReason
-from papyra.testing import ManualClock
-from tests.unit.runtime.actors import Boom, Parent, Store, Worker
+from tests.unit.runtime.actors import Boom, Parent, Worker
 from tests.unit.runtime.policies import Noting, of, policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def system(clock: ManualClock) -> AsyncIterator[ActorSystem]:
-    async with ActorSystem(persistence=Store(), clock=clock, audit_interval=None) as system:
-        yield system
-    accounting = system.accounting()
-    assert accounting.is_balanced
-    assert accounting.pending == 0
+    from papyra.testing import ManualClock
 
 
 class TestDecisions:

@@ -10,26 +10,11 @@ import pytest
 
 from papyra import Actor, ActorStopped, ActorSystem, ReceiveTimeout, StopReason
 from papyra.events import ActorStopped as Stopped
-from papyra.testing import ManualClock
 from tests.unit.runtime.actors import STOP, Hold, Parent, Store, stopped, task_ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from papyra import ActorRef
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def system(clock: ManualClock) -> AsyncIterator[ActorSystem]:
-    async with ActorSystem(persistence=Store(), clock=clock, audit_interval=None) as system:
-        yield system
-    assert system.accounting().is_balanced
-    assert system.accounting().pending == 0
+    from papyra.testing import ManualClock
 
 
 class Idler(Actor):

@@ -16,28 +16,12 @@ from papyra import (
     SupervisionPolicy,
 )
 from papyra import events as happened
-from papyra.testing import ManualClock
-from tests.unit.runtime.actors import Boom, Hold, Parent, Store
+from tests.unit.runtime.actors import Boom, Hold, Parent
 from tests.unit.runtime.policies import Noting, of, policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from papyra import ActorRef
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def system(clock: ManualClock) -> AsyncIterator[ActorSystem]:
-    async with ActorSystem(persistence=Store(), clock=clock, audit_interval=None) as system:
-        yield system
-    accounting = system.accounting()
-    assert accounting.is_balanced
-    assert accounting.pending == 0
+    from papyra.testing import ManualClock
 
 
 class Family(Parent):
