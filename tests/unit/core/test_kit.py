@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_the_plugin_brings_its_fixtures(tmp_path: Path) -> None:
             sys.executable,
             "-m",
             "pytest",
-            "-q",
+            *("-q", "-c", os.devnull, f"--rootdir={tmp_path}"),
             "-p",
             "papyra.testing.plugin",
             "-p",

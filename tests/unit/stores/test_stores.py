@@ -17,6 +17,8 @@ from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.stores import masked, open_store, store_from_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from papyra.persistence.backend import PersistenceBackend
 
 
@@ -170,8 +172,22 @@ def test_a_link_to_a_store_is_that_store(here: Path) -> None:
     assert path_of(store_from_path("link")).name in {"link", "log"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
-def test_a_folder_that_may_not_be_searched_is_unavailable_and_not_missing(here: Path) -> None:
-    (here / "closed").mkdir(mode=0)
+@pytest.fixture
+def become_nobody() -> Iterator[Callable[[], None]]:
+    """Return what makes root one who owns nothing, for root may look everywhere; nobody else needs it."""
+    user = os.geteuid()
+    yield lambda: os.seteuid(65_534 if user == 0 else user)
+    os.seteuid(user)
+
+
+def test_a_folder_that_may_not_be_searched_is_unavailable_and_not_missing(
+    here: Path, become_nobody: Callable[[], None]
+) -> None:
+    for name, mode in ((".", 0o755), ("open", 0o755), ("closed", 0o000)):
+        (here / name).mkdir(exist_ok=True)
+        (here / name).chmod(mode)
+    become_nobody()
+    with pytest.raises(ConfigurationError, match="there is no store"):
+        store_from_path("open/log")
     with pytest.raises(StoreUnavailableError, match="permission"):
         store_from_path("closed/log")
