@@ -92,6 +92,10 @@ class StoreFullError(StoreUnavailableError):
     """No room is left; appends work again once there is some."""
 
 
+class StoreBusyError(StoreUnavailableError):
+    """The queue of the store is full and was told to refuse; nothing of this call was stored."""
+
+
 class StoreLockedError(StoreUnavailableError):
     """Another writer holds the store; the text names it and the command that works meanwhile."""
 
@@ -114,6 +118,10 @@ class RecordDecodeError(PersistenceError, ValueError):
 
 class RecordConflictError(PersistenceError):
     """The identity ``(incarnation, kind, seq)`` is stored already, with other bytes."""
+
+
+class RecordDroppedError(PersistenceError):
+    """A full queue that was told to drop the oldest let this record go before it was written."""
 
 
 class RecordTooLargeError(PersistenceError, ValueError):

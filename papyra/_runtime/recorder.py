@@ -107,7 +107,8 @@ class Recorder(Intake):
         hangs = self._trying_since is not None and (
             self._clock.monotonic() - self._trying_since >= HANGS_AFTER_SECONDS
         )
-        return self._is_failing or self._is_overflowing or self._has_ended or hangs
+        has_trouble = self._is_failing or self._is_overflowing or self._has_ended or hangs
+        return has_trouble or not self._backend.state.is_ok
 
     async def append_now(self, records: Sequence[Record]) -> None:
         """Store ``records`` ahead of anything emitted; durable when it returns, else a `PersistenceError`.

@@ -56,6 +56,7 @@ def scan_document(report: PersistenceScanReport | None) -> dict[str, object] | N
         "has_anomalies": report.has_anomalies,
         "has_damage": report.has_damage,
         "counts": plain(report.counts),
+        "warnings": list(report.warnings),
         "anomalies": [anomaly_document(anomaly) for anomaly in report.anomalies],
     }
 

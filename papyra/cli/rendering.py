@@ -42,13 +42,14 @@ def scan_outcome(report: PersistenceScanReport) -> Outcome:
             verdict="healthy",
             exit_code=ExitCode.OK,
             document={"scan": scan_document(report)},
-            lines=[f"Persistence is healthy: {_checked(report)}, no anomaly."],
+            lines=[f"Persistence is healthy: {_checked(report)}, no anomaly.", *_warnings(report)],
         )
+    words: Lines = [f"{_found(report)} in {_checked(report)}.", *_findings(report.anomalies), *_plan(report)]
     return Outcome(
         verdict=_word_for(report),
         exit_code=ExitCode.DAMAGE,
         document={"scan": scan_document(report), "repair": _plan_document(report)},
-        lines=[f"{_found(report)} in {_checked(report)}.", *_findings(report.anomalies), *_plan(report)],
+        lines=[*words, *_warnings(report)],
         next_steps=(RECOVER,) if _can_be_repaired(report) else (),
     )
 
@@ -115,7 +116,7 @@ def startup_outcome(report: StartupReport) -> Outcome:
         verdict=report.verdict.value,
         exit_code=BY_STARTUP_VERDICT[report.verdict.value],
         document=document,
-        lines=lines,
+        lines=[*lines, *_warnings(report.rescan or report.scan)],
         next_steps=next_steps,
     )
 
@@ -264,6 +265,10 @@ def _recovery_document(report: PersistenceRecoveryReport) -> dict[str, object]:
         "losses": [note.to_payload() for note in report.losses],
         "left": [anomaly_document(anomaly) for anomaly in report.left],
     }
+
+
+def _warnings(report: PersistenceScanReport | None) -> Lines:
+    return [] if report is None else [f"Warning: {warning}" for warning in report.warnings]
 
 
 def _counts(report: PersistenceScanReport) -> Counter[PersistenceAnomalyType]:

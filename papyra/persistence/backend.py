@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from papyra.persistence.query import Page, ProgressCallback, RecordQuery
     from papyra.persistence.retention import RetentionPolicy
+    from papyra.persistence.state import StoreState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,11 @@ class PersistenceBackend(Protocol):
     @property
     def metrics(self) -> PersistenceMetrics:
         """Counters of this object."""
+        ...
+
+    @property
+    def state(self) -> StoreState:
+        """Whether appends of this object are stored now and, where they are not, since when and why."""
         ...
 
     async def append(self, records: Sequence[Record]) -> None:
@@ -100,6 +106,6 @@ class PersistenceBackend(Protocol):
         """Count records and bytes, cheap at any size."""
         ...
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> int | None:
         """Finish what was accepted, then free threads, files and connections. Idempotent."""
         ...

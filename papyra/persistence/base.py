@@ -31,6 +31,7 @@ from papyra.persistence.models import (
 )
 from papyra.persistence.query import DEFAULT_LIMIT, Page, ProgressCallback, RecordQuery, check_limit
 from papyra.persistence.retention import UNLIMITED, RetentionPolicy
+from papyra.persistence.state import StateTracker, StoreState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
@@ -62,6 +63,7 @@ class BasePersistence(ABC):
         self._retention = retention_policy or UNLIMITED
         self._metrics = PersistenceMetrics()
         self._clock = clock
+        self._tracker = StateTracker(self.name, clock)
         self._writer_identity = WriterIdentity(clock)
         self._closed = False
 
@@ -74,6 +76,11 @@ class BasePersistence(ABC):
     def metrics(self) -> PersistenceMetrics:
         """Counters of this object."""
         return self._metrics
+
+    @property
+    def state(self) -> StoreState:
+        """Whether appends of this object are stored now and, where they are not, since when and why."""
+        return self._tracker.state
 
     @property
     def closed(self) -> bool:
@@ -92,9 +99,10 @@ class BasePersistence(ABC):
         try:
             if entries:
                 refused += [(positions[index], error) for index, error in await self._append(entries)]
-        except PersistenceError:
-            self._metrics.add("write_errors")
+        except PersistenceError as error:
+            self._note(error)
             raise
+        self._tracker.succeeded()
         self._metrics.add_written(len(batch) - len(refused), sum(len(entry.line) for entry in entries))
         if refused:
             self._metrics.add("write_errors")
@@ -140,10 +148,15 @@ class BasePersistence(ABC):
             refused = await self._append([entry])
             if refused:
                 raise refused[0][1]
-        except PersistenceError:
-            self._metrics.add("write_errors")
+        except PersistenceError as error:
+            self._note(error)
             raise
+        self._tracker.succeeded()
         self._metrics.add_written(1, len(entry.line))
+
+    def _note(self, error: PersistenceError) -> None:
+        self._metrics.add("write_errors")
+        self._tracker.failed(error)
 
     async def read(self, query: RecordQuery) -> Page[Record]:
         """Return one page."""
@@ -206,7 +219,10 @@ class BasePersistence(ABC):
             self._metrics.add("scan_errors")
             raise
         self._metrics.add("anomalies_detected", sum(report.counts.values()) or len(report.anomalies))
-        return report
+        if self.state.is_ok:
+            return report
+        warning = f"this process finds it {self.state.condition}: {self.state.reason}"
+        return replace(report, warnings=(*report.warnings, warning))
 
     async def recover(
         self,
@@ -236,10 +252,13 @@ class BasePersistence(ABC):
         self._check_open()
         self._metrics.add("compactions")
         try:
-            return await self._compact(policy or self._retention, dry_run=dry_run, progress=progress)
+            report = await self._compact(policy or self._retention, dry_run=dry_run, progress=progress)
         except PersistenceError:
             self._metrics.add("compaction_errors")
             raise
+        if not dry_run:
+            self._metrics.add("records_removed", sum(report.removed.values()))
+        return report
 
     async def stats(self) -> StoreStats:
         """Count records and bytes."""
@@ -251,11 +270,28 @@ class BasePersistence(ABC):
         stats = await self.stats()
         return {kind: stats.kinds[kind].records if kind in stats.kinds else 0 for kind in RecordKind}
 
-    async def aclose(self) -> None:
-        """Finish what was accepted and free everything. Idempotent."""
-        if not self._closed:
-            self._closed = True
+    async def aclose(self, deadline_seconds: float | None = None) -> int:
+        """Finish what was accepted and free everything. Idempotent.
+
+        At the deadline it is given up: returns how many records were accepted and are not acknowledged by
+        then. Their callers still wait, and what can be written still is, as long as the process lives.
+        """
+        if self._closed:
+            return 0
+        self._closed = True
+        if deadline_seconds is None:
             await self._close()
+            return 0
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                await self._close()
+        except TimeoutError:
+            return self._unacknowledged()
+        return 0
+
+    def _unacknowledged(self) -> int:
+        """Return how many records were accepted and are neither stored nor refused."""
+        return 0
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import BackendClosedError, PersistenceError
 from papyra.persistence._files.compaction import CompactionPlan, compact_file
-from papyra.persistence._files.fs import LOCAL_FS, FileSystem, GivenUp, stat_or_none, translated
+from papyra.persistence._files.fs import LOCAL_FS, FileSystem, GivenUp, opened, stat_or_none, translated
 from papyra.persistence._files.index import FileIndex
 from papyra.persistence._files.lock import StoreLock
+from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import Quarantine
 from papyra.persistence._files.recovery import Recovery
@@ -21,6 +24,7 @@ from papyra.persistence._files.scan import Place, scan_file
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy
 from papyra.persistence.backend import Capabilities
 from papyra.persistence.base import BasePersistence, Refused
+from papyra.persistence.drops import Drops
 from papyra.persistence.entries import Entry, WriterIdentity
 from papyra.persistence.models import (
     CompactionReport,
@@ -33,17 +37,23 @@ from papyra.persistence.models import (
     ScanDepth,
     StoreStats,
 )
-from papyra.persistence.threads import WriterThread
+from papyra.persistence.retention import Removal
+from papyra.persistence.threads import MAX_QUEUE_BYTES, WriterThread
+from papyra.persistence.upkeep import TrustedClock, Upkeep, check_interval
+from papyra.persistence.waiting import Overflow, check_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
-    from papyra.persistence.retention import RetentionPolicy
+    from papyra.persistence.retention import Removable, RetentionPolicy
 
 Value = TypeVar("Value")
 
-__all__ = ["FsyncPolicy", "JsonFilePersistence"]
+_log = logging.getLogger(__name__)
+
+__all__ = ["FsyncPolicy", "JsonFilePersistence", "Overflow"]
 
 
 class JsonFilePersistence(BasePersistence):
@@ -51,6 +61,10 @@ class JsonFilePersistence(BasePersistence):
 
     Beside the file stand ``<file>.lock``, and ``<file>.quarantine/`` once a recovery took something out. One
     process writes at a time; any number may read and scan meanwhile.
+
+    ``overflow`` says what an append does that finds ``max_queue_bytes`` waiting; see `Overflow`. With
+    ``compact_interval_seconds`` retention is made physical by itself, from the first append on, looked at so
+    often and done when half of the file could go.
     """
 
     name: ClassVar[str] = "json"
@@ -65,6 +79,9 @@ class JsonFilePersistence(BasePersistence):
         *,
         fsync: FsyncPolicy | str = FsyncPolicy.ALWAYS,
         fsync_interval_seconds: float = 1.0,
+        overflow: Overflow | str = Overflow.WAIT,
+        max_queue_bytes: int = MAX_QUEUE_BYTES,
+        compact_interval_seconds: float | None = None,
         quarantine_dir: str | os.PathLike[str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         fs: FileSystem = LOCAL_FS,
@@ -74,18 +91,39 @@ class JsonFilePersistence(BasePersistence):
         self._absolute = self._path.absolute()
         self._fs = fs
         self._quarantine_dir = None if quarantine_dir is None else Path(quarantine_dir).absolute()
+        self._policy = FsyncPolicy(fsync)
         self._file = FileWriter(
             self._find,
             self._quarantine,
-            policy=FsyncPolicy(fsync),
+            policy=self._policy,
             interval_seconds=fsync_interval_seconds,
+            on_failure=self._tracker.failed,
         )
+        self._drops = Drops()
         name = f"papyra {self._path.name}"
         self._writer: WriterThread[list[Entry], Refused] = WriterThread(
-            name, self._write, on_failure=self._fail
+            name,
+            self._write,
+            on_failure=self._fail,
+            max_queue_bytes=max_queue_bytes,
+            overflow=check_queue(overflow, max_queue_bytes, may_drop=self._policy is FsyncPolicy.OS),
+            let_go=self._let_go,
         )
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name} reader")
         self._index = FileIndex(self._find)
+        self._trusted = TrustedClock(str(self._path), clock)
+        if compact_interval_seconds is not None:
+            check_interval(compact_interval_seconds)
+            if not self._retention.is_unlimited:
+                upkeep = Upkeep(
+                    self._writer,
+                    self._trusted,
+                    measure=self._measure,
+                    compact=self._compact_by_itself,
+                    state=self._tracker,
+                    metrics=self._metrics,
+                )
+                self._writer.every(compact_interval_seconds, upkeep.run)
         self._pid = os.getpid()
 
     @property
@@ -106,8 +144,15 @@ class JsonFilePersistence(BasePersistence):
         size = entries[0].size if len(entries) == 1 else sum(entry.size for entry in entries)
         return self._writer.put(entries, size)
 
+    def _let_go(self, entries: list[Entry]) -> Refused | None:
+        refused = self._drops.let_go(entries)
+        if refused is not None:
+            self._metrics.add("records_dropped", len(refused))
+        return refused
+
     def _write(self, batch: list[list[Entry]]) -> list[Refused]:
-        entries = [entry for part in batch for entry in part]
+        notes = [] if self._drops.is_empty else self._drops.take(self._clock.now())
+        entries = [entry for part in batch for entry in part] + [Entry.of(note) for note in notes]
         mark = self._writer_identity.mark()
         try:
             self._writer_identity.encode(entries)
@@ -115,8 +160,20 @@ class JsonFilePersistence(BasePersistence):
                 refused = self._file.append(entries)
         except BaseException:
             self._writer_identity.rewind(mark)
+            self._drops.put_back(notes)
             raise
         return _by_part(batch, refused)
+
+    def _finish(self) -> None:
+        """Note what was dropped and not noted, then let go of the file."""
+        try:
+            if not self._drops.is_empty:
+                self._write([])
+        except PersistenceError as error:
+            _log.error("%s: which records were dropped could not be noted: %s", self._path, error)
+        finally:
+            with translated(self._path):
+                self._file.close()
 
     def _fail(self, error: BaseException) -> None:
         self._file.fail(error)
@@ -148,19 +205,35 @@ class JsonFilePersistence(BasePersistence):
         return await asyncio.get_running_loop().run_in_executor(self._reader, run)
 
     async def _run_writing(self, job: Callable[[], Value]) -> Value:
-        def run() -> Value:
-            mark = self._writer_identity.mark()
-            try:
-                with translated(self._path):
-                    return job()
-            except BaseException:
-                if (
-                    self._writer_identity.mark() != mark
-                ):  # what was numbered may stand in the file, or may not
-                    self._writer_identity = WriterIdentity(self._clock)
-                raise
+        return await self._writer.run(lambda: self._numbering(job))
 
-        return await self._writer.run(run)
+    def _numbering(self, job: Callable[[], Value]) -> Value:
+        mark = self._writer_identity.mark()
+        try:
+            with translated(self._path):
+                return job()
+        except BaseException:
+            if self._writer_identity.mark() != mark:  # what was numbered may stand in the file, or may not
+                self._writer_identity = WriterIdentity(self._clock)
+            raise
+
+    def _measure(self, removal: Removal) -> Future[Sequence[Removable]]:
+        def job() -> Sequence[Removable]:
+            with translated(self._path):
+                self._index.refresh()
+            kinds = self._index.kinds.items()
+            return [columns.removable(self._retention.for_kind(kind), removal) for kind, columns in kinds]
+
+        return self._reader.submit(job)
+
+    def _compact_by_itself(self, removal: Removal, progress: ProgressCallback) -> CompactionReport:
+        return self._numbering(lambda: self._rewrite(self._retention, removal, progress))
+
+    def _rewrite(
+        self, policy: RetentionPolicy, removal: Removal, progress: ProgressCallback | None
+    ) -> CompactionReport:
+        quarantine = self._quarantine(self._file.hold())
+        return compact_file(self._file, quarantine, self._encode_events, policy, removal, _guarded(progress))
 
     async def _scan(self, depth: ScanDepth, progress: ProgressCallback | None) -> PersistenceScanReport:
         def job() -> PersistenceScanReport:
@@ -169,9 +242,23 @@ class JsonFilePersistence(BasePersistence):
             report = scan_file(place, depth, _guarded(progress), is_live=is_live).report()
             if report.has_anomalies and is_live():  # a repair may have been at work under our eyes
                 report = scan_file(place, depth, _guarded(progress), is_live=is_live).report()
-            return report
+            return replace(report, warnings=tuple(self._warnings(place)))
 
         return await self._run_reading(job)
+
+    def _warnings(self, place: Place) -> Iterator[str]:
+        if place.info() is None:
+            return
+        with opened(place.fs, place.path) as fd:
+            must_be_durable = self._policy is FsyncPolicy.ALWAYS
+            if doubt := doubt_about(place.fs.kind(fd), must_be_durable=must_be_durable):
+                yield f"{place.path}: {doubt}"
+        doubtful_from = StoreLock(place.fs, place.path).doubtful_from()
+        if doubtful_from is not None:
+            yield (
+                f"{place.path}: a sync failed, so what stands from byte {doubtful_from} on may not last; "
+                "check the disk: the next process that writes copies the file before it adds to it"
+            )
 
     async def _recover(
         self, config: PersistenceRecoveryConfig, depth: ScanDepth, progress: ProgressCallback | None
@@ -193,11 +280,13 @@ class JsonFilePersistence(BasePersistence):
         def plan() -> CompactionReport:
             place = self._find()
             is_live = StoreLock(place.fs, place.path).is_held_by_anybody
-            return CompactionPlan(place, policy, _guarded(progress), is_live=is_live).report(dry_run=True)
+            removal = Removal(self._trusted.now())
+            return CompactionPlan(place, policy, removal, _guarded(progress), is_live=is_live).report(
+                dry_run=True
+            )
 
         def job() -> CompactionReport:
-            quarantine = self._quarantine(self._file.hold())
-            return compact_file(self._file, quarantine, self._encode_events, policy, _guarded(progress))
+            return self._rewrite(policy, Removal(self._trusted.now()), progress)
 
         return await (self._run_reading(plan) if dry_run else self._run_writing(job))
 
@@ -212,6 +301,7 @@ class JsonFilePersistence(BasePersistence):
                 kinds={kind: columns.stats() for kind, columns in self._index.kinds.items()},
                 total_bytes=self._index.size + quarantined + (leftover.size if leftover else 0),
                 quarantine_bytes=quarantined,
+                dropped_records=self._drops.count,
             )
 
         return await self._run_reading(job)
@@ -220,10 +310,13 @@ class JsonFilePersistence(BasePersistence):
         if self._pid != os.getpid():
             return
         try:
-            await self._writer.aclose(self._file.close)
+            await self._writer.aclose(self._finish)
         finally:
             await self._run_reading(self._index.close)
             self._reader.shutdown(wait=False)
+
+    def _unacknowledged(self) -> int:
+        return sum(len(entries) for entries in self._writer.unacknowledged())
 
 
 def _by_part(batch: list[list[Entry]], refused: dict[int, PersistenceError]) -> list[Refused]:

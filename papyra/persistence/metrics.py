@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from weakref import WeakSet
 
 _NAMES = (
     "records_written",
@@ -15,13 +17,15 @@ _NAMES = (
     "scan_errors",
     "recovery_errors",
     "compaction_errors",
+    "records_removed",
+    "records_dropped",
 )
 
 
 class PersistenceMetrics:
     """Thread-safe counters since the object was made or `reset`."""
 
-    __slots__ = ("_lock", *_NAMES)
+    __slots__ = ("__weakref__", "_lock", *_NAMES)
 
     records_written: int
     bytes_written: int
@@ -33,10 +37,17 @@ class PersistenceMetrics:
     scan_errors: int
     recovery_errors: int
     compaction_errors: int
+    records_removed: int
+    records_dropped: int
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.after_fork()
         self.reset()
+        _made.add(self)
+
+    def after_fork(self) -> None:
+        """Take a lock of this process: another thread may have held the parent's when it forked."""
+        self._lock = threading.Lock()
 
     def add(self, name: str, amount: int = 1) -> None:
         """Count ``amount`` more; an unknown name is a ``KeyError``."""
@@ -61,3 +72,14 @@ class PersistenceMetrics:
         with self._lock:
             for name in _NAMES:
                 setattr(self, name, 0)
+
+
+_made: WeakSet[PersistenceMetrics] = WeakSet()
+
+
+def _after_fork() -> None:
+    for metrics in list(_made):
+        metrics.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

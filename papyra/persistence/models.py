@@ -269,7 +269,10 @@ class PersistenceAnomaly:
 
 @dataclass(frozen=True, slots=True)
 class PersistenceScanReport:
-    """What a scan found. ``anomalies`` holds the first thousand, ``counts`` all of them by type."""
+    """What a scan found. ``anomalies`` holds the first thousand, ``counts`` all of them by type.
+
+    ``warnings`` are about the place and the state of the store, and no anomalies of its content.
+    """
 
     backend: str
     anomalies: tuple[PersistenceAnomaly, ...]
@@ -278,6 +281,7 @@ class PersistenceScanReport:
     checked_records: int = 0
     checked_bytes: int = 0
     counts: Mapping[PersistenceAnomalyType, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def has_anomalies(self) -> bool:
@@ -378,10 +382,14 @@ class KindStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStats:
-    """How much is stored; ``total_bytes`` is all the store occupies, quarantine and sidecars included."""
+    """How much is stored; ``total_bytes`` is all the store occupies, quarantine and sidecars included.
+
+    ``dropped_records``: what the queue of this object let go.
+    """
 
     backend: str
     kinds: Mapping[RecordKind, KindStats]
     total_bytes: int
     quarantine_bytes: int = 0
     is_estimate: bool = False
+    dropped_records: int = 0

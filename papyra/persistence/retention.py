@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from papyra.persistence.models import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+CLOCK_TOLERANCE_SECONDS = 300.0
+"""A wall clock that drifts or is set by less is followed at once."""
+
+BELIEVED_AFTER_SECONDS = 24 * 3600.0
+"""A wall clock that jumped and went on so long from there is believed."""
+
+LEAST_SHARE = 0.1
 
 
 class Storable(Protocol):
@@ -111,3 +119,81 @@ def _first_that_fits(stored: Sequence[Storable], first: int, budget: int) -> int
         fitting -= 1
         budget -= stored[fitting].size
     return fitting
+
+
+class Course(NamedTuple):
+    """What is believed of a wall clock: how far it is ahead of the monotonic one, and where it jumped to."""
+
+    offset: float
+    jumped_to: float | None = None
+    since: float = 0.0
+
+
+def trusted_now(course: Course, *, wall: float, monotonic: float) -> tuple[Course, float]:
+    """Return the time by which records may be removed for good, and the course to ask with the next time.
+
+    A clock that jumped forward makes nothing older than the monotonic clock says, one that jumped back
+    nothing older than it says itself, until it has gone on from there for `BELIEVED_AFTER_SECONDS`.
+    """
+    offset = wall - monotonic
+    if abs(offset - course.offset) <= CLOCK_TOLERANCE_SECONDS:
+        return Course(offset), wall
+    if course.jumped_to is None or abs(offset - course.jumped_to) > CLOCK_TOLERANCE_SECONDS:
+        course = Course(course.offset, offset, monotonic)
+    elif monotonic - course.since >= BELIEVED_AFTER_SECONDS:
+        return Course(offset), wall
+    return course, min(wall, monotonic + course.offset)
+
+
+class Removal(NamedTuple):
+    """How far one removal for good may go: by which time, and which share of a kind for its age alone."""
+
+    now: float
+    max_share_by_age: float = 1.0
+
+
+def first_staying(
+    timestamps: Sequence[float], first_fitting: int, max_age_seconds: float | None, removal: Removal
+) -> tuple[int, int]:
+    """Return the index of the oldest record of one kind to stay, and how many more the cap held back.
+
+    From ``first_fitting`` on, count and bytes are within their limits. A record whose time is yet to come is
+    as old as those behind it, so that it holds nothing up; with nothing old behind it, it is new.
+    """
+    count, first = len(timestamps), first_fitting
+    if max_age_seconds is None:
+        return first, 0
+    if max_age_seconds == 0:
+        first = count
+    cutoff, at = removal.now - max_age_seconds, first
+    while at < count and not cutoff <= timestamps[at] <= removal.now:
+        at += 1
+        if timestamps[at - 1] < cutoff:
+            first = at
+    if removal.max_share_by_age >= 1:
+        return first, 0
+    most = max(first_fitting, int(count * removal.max_share_by_age), 1)
+    return min(first, most), max(first - most, 0)
+
+
+class Removable(NamedTuple):
+    """How many records and bytes of one kind could go, of how many there are."""
+
+    records: int
+    size: int
+    of_records: int
+    of_size: int
+
+
+def is_worth_removing(kinds: Iterable[Removable]) -> bool:
+    """Whether so much could go that rewriting what stays is cheap beside it.
+
+    That is half of everything; or half of one kind, which is then at twice its limit, if that is a tenth of
+    everything.
+    """
+    found = [kind for kind in kinds if kind.of_records]
+    total = sum(kind.of_size for kind in found)
+    return any(
+        kind.records and kind.records * 2 >= kind.of_records and kind.size >= total * LEAST_SHARE
+        for kind in found
+    ) or (0 < total <= 2 * sum(kind.size for kind in found))

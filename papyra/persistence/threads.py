@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import atexit
 import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable  # noqa: TC003  # msgspec reads it
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import msgspec
+from weakref import WeakSet
 
 from papyra.clock import SYSTEM_CLOCK, Clock
-from papyra.exceptions import BackendClosedError, PersistenceError, StoreFailedError, StoreUnavailableError
+from papyra.exceptions import (
+    BackendClosedError,
+    PersistenceError,
+    StoreBusyError,
+    StoreFailedError,
+    StoreUnavailableError,
+)
+from papyra.persistence.waiting import Failure, Outcome, Overflow, Request, deliver
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
-Outcome = object
-"""A result, or a `_Failure`."""
 
 _log = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 1024 * 1024
 MAX_BATCH_ITEMS = 10_000
 MAX_QUEUE_BYTES = 16 * 1024 * 1024
+EXIT_SECONDS = 5.0
+"""How long the end of the interpreter waits for what is queued and was not closed."""
+
 _LEAST_DIVIDED = 32
-
-
-class _Request(msgspec.Struct, eq=False):
-    """A Struct, because one is made for each append and this is the fastest class there is."""
-
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    size: int
-    item: Any = None
-    job: Callable[[], object] | None = None
-
-
-class _Failure(msgspec.Struct, eq=False):
-    error: BaseException
 
 
 class WriterThread(Generic[Item, Result]):
@@ -55,41 +47,99 @@ class WriterThread(Generic[Item, Result]):
     raises reaches every waiter of the batch. The thread starts with the first use. ``on_failure`` hears of an
     error that is not a `PersistenceError`: a fault of ours, after which the store should call itself failed.
     A caller that is cancelled stops waiting; its item may still be written. A forked child can do nothing
-    with it, not even close it: thread, files and locks are the parent's.
+    with it, not even close it: thread, files and locks are the parent's. ``let_go`` is asked, in the thread
+    of a caller and under the lock, for the result of an item that is to be dropped; ``None`` keeps it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each has a default that does
         self,
         name: str,
         write: Callable[[list[Item]], Sequence[Result]],
         *,
         on_failure: Callable[[BaseException], None] | None = None,
         max_queue_bytes: int = MAX_QUEUE_BYTES,
+        overflow: Overflow = Overflow.WAIT,
+        let_go: Callable[[Item], Result | None] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._name = name
         self._write = write
         self._on_failure = on_failure
         self._max_queue_bytes = max_queue_bytes
+        self._overflow = overflow
+        self._let_go = let_go
         self._clock = clock
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._queue: deque[_Request] = deque()
+        self._idle = threading.Condition(self._lock)
+        self._queue: deque[Request] = deque()
         self._queued_bytes = 0
         self._queued_jobs = 0
         self._last_took = 0.0
-        self._waiting: dict[_Request, None] = {}  # for room, in order; who is cancelled leaves at once
+        self._waiting: dict[Request, None] = {}  # for room, in order; who is cancelled leaves at once
+        self._at_work: list[Request] = []
+        self._upkeep: Callable[[], None] | None = None
+        self._upkeep_seconds = 0.0
+        self._upkeep_due = 0.0
         self._thread: threading.Thread | None = None
         self._closing = False
         self._pid = os.getpid()
+        _alive.add(self)
+
+    @property
+    def name(self) -> str:
+        """What the thread is called."""
+        return self._name
 
     @property
     def queued_bytes(self) -> int:
         """What was submitted and not yet taken."""
         return self._queued_bytes
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether `aclose` was called: a long job of nobody's should end."""
+        return self._closing
+
+    def unacknowledged(self) -> list[Item]:
+        """Return what was accepted, or waits for room, and is neither written nor refused yet."""
+        if self._pid != os.getpid():
+            return []
+        with self._lock:
+            return [each.item for each in (*self._at_work, *self._queue, *self._waiting) if each.job is None]
+
+    def every(self, seconds: float, job: Callable[[], None]) -> None:
+        """Run ``job`` in the thread, between batches, so long after the thread began and after each run.
+
+        Only before the first use; not any more once `aclose` was called. Its errors are logged and no more.
+        """
+        self._upkeep, self._upkeep_seconds = job, seconds
+
+    def hurry(self) -> None:
+        """Have the job of `every` run now, once more."""
+        if self._pid == os.getpid():
+            with self._lock:
+                self._upkeep_due = self._clock.monotonic()
+                self._changed.notify()
+
+    def look_at_clock(self) -> None:
+        """Notice that time was moved on, as a `ManualClock` is."""
+        if self._pid == os.getpid():
+            with self._lock:
+                self._changed.notify()
+
+    def drain(self, seconds: float) -> None:
+        """Block until all that was accepted is written, at most so long, before the process ends."""
+        if self._pid == os.getpid() and self._thread is not None:
+            with self._lock:
+                self._idle.wait_for(lambda: not (self._at_work or self._queue or self._waiting), seconds)
+            self._tell_what_is_left("the process ends")
+
     def put(self, item: Item, size: int) -> asyncio.Future[Result]:
-        """Queue ``item``, once less than ``max_queue_bytes`` are; its result comes once it is written."""
+        """Queue ``item``, once less than ``max_queue_bytes`` are; its result comes once it is written.
+
+        Where there is no room, `Overflow` decides.
+        """
         return self._enter(size, item, None)
 
     async def submit(self, item: Item, size: int) -> Result:
@@ -106,7 +156,7 @@ class WriterThread(Generic[Item, Result]):
         if self._pid != os.getpid():
             return
         loop = asyncio.get_running_loop()
-        request = _Request(loop, loop.create_future(), 0, job=last)
+        request = Request(loop, loop.create_future(), 0, job=last)
         with self._lock:
             if self._closing:
                 return
@@ -121,9 +171,16 @@ class WriterThread(Generic[Item, Result]):
             return
         try:
             await asyncio.shield(request.future)
+        except asyncio.CancelledError:
+            self._tell_what_is_left("nobody waits for its end any more")
+            raise
         finally:
             if request.future.done():
                 self._thread.join()
+
+    def _tell_what_is_left(self, why: str) -> None:
+        if left := self.unacknowledged():
+            _log.error("%s: %s, and %d items are not written", self._name, why, len(left))
 
     def _enter(self, size: int, item: object, job: Callable[[], object] | None) -> asyncio.Future[Any]:
         # Before the lock is touched: in a forked child it may have been copied in its locked state.
@@ -131,7 +188,7 @@ class WriterThread(Generic[Item, Result]):
             raise BackendClosedError(f"{self._name} was opened before a fork; open it anew in this process")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        request = _Request(loop, future, size, item, job)
+        request = Request(loop, future, size, item, job)
         with self._lock:
             if self._closing:
                 raise BackendClosedError(f"{self._name} was closed")
@@ -140,11 +197,46 @@ class WriterThread(Generic[Item, Result]):
             if self._queued_bytes < self._max_queue_bytes:
                 self._enqueue(request)
                 return future
-            self._waiting[request] = None
-        future.add_done_callback(partial(self._leave, request))
+            dropped = [] if job is not None else self._make_room()
+            if self._queued_bytes < self._max_queue_bytes:
+                self._enqueue(request)
+            else:
+                self._waiting[request] = None
+                future.add_done_callback(partial(self._leave, request))
+        deliver([gone for gone, _ in dropped], [result for _, result in dropped])
         return future
 
-    def _leave(self, request: _Request, future: asyncio.Future[Any]) -> None:
+    def _make_room(self) -> list[tuple[Request, Outcome]]:
+        """Drop what `Overflow` says, and let in who waits: jobs, and items where none may be dropped."""
+        if self._overflow is Overflow.RAISE:
+            raise StoreBusyError(
+                f"{self._name}: {self._queued_bytes} bytes wait to be written, {self._max_queue_bytes} may, "
+                "and overflow is 'raise': nothing was stored; try again later, allow a larger "
+                "max_queue_bytes, or wait with overflow='wait'"
+            )
+        dropped: list[tuple[Request, Outcome]] = []
+        if self._let_go is None or self._overflow is not Overflow.DROP_OLDEST:
+            return dropped
+        kept: list[Request] = []
+        while self._queue and self._queued_bytes >= self._max_queue_bytes:
+            oldest = self._queue.popleft()
+            result = None if oldest.job is not None else self._let_go(oldest.item)
+            if result is None:
+                kept.append(oldest)
+            else:
+                self._queued_bytes -= oldest.size
+                dropped.append((oldest, result))
+        self._queue.extendleft(reversed(kept))
+        self._let_in()
+        return dropped
+
+    def _let_in(self) -> None:
+        while self._waiting and self._queued_bytes < self._max_queue_bytes:
+            request = next(iter(self._waiting))
+            del self._waiting[request]
+            self._enqueue(request)
+
+    def _leave(self, request: Request, future: asyncio.Future[Any]) -> None:
         if future.cancelled():
             with self._lock:
                 self._waiting.pop(request, None)
@@ -157,7 +249,7 @@ class WriterThread(Generic[Item, Result]):
             raise StoreUnavailableError(f"{self._name}: no thread to write with: {error}") from error
         return thread
 
-    def _enqueue(self, request: _Request) -> None:
+    def _enqueue(self, request: Request) -> None:
         if not self._queue:  # else the thread is at work, or was woken for what stands there
             self._changed.notify()
         self._queue.append(request)
@@ -166,31 +258,54 @@ class WriterThread(Generic[Item, Result]):
             self._queued_jobs += 1
 
     def _work(self) -> None:
+        self._postpone_upkeep()
         while True:
             with self._lock:
                 waited = self._wait()
-                if not self._queue:
+                is_upkeep_due = self._is_upkeep_due()
+                if not is_upkeep_due and not self._queue:
                     return
-                batch = self._take(share=2 if waited > self._last_took else 1)
-                while self._waiting and self._queued_bytes < self._max_queue_bytes:
-                    request = next(iter(self._waiting))
-                    del self._waiting[request]
-                    self._enqueue(request)
+                share = 2 if waited > self._last_took else 1
+                batch = self._at_work = [] if is_upkeep_due else self._take(share)
+                self._let_in()
+            if is_upkeep_due:
+                self._run_upkeep()
+                continue
             began = self._clock.monotonic()
             outcomes = self._run_job(batch[0]) if batch[0].job else self._run_batch(batch)
             self._last_took = self._clock.monotonic() - began
-            _deliver(batch, outcomes)
+            self._at_work = []
+            deliver(batch, outcomes)
 
     def _wait(self) -> float:
         """Return once there is something to do or nothing ever will be; and how many seconds that took."""
         if self._queue:
             return 0.0
+        self._idle.notify_all()
         began = self._clock.monotonic()
-        while not self._queue and not self._closing:
-            self._changed.wait()
+        while not self._queue and not self._closing and not self._is_upkeep_due():
+            left = None if self._upkeep is None else self._upkeep_due - self._clock.monotonic()
+            self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
         return self._clock.monotonic() - began
 
-    def _take(self, share: int) -> list[_Request]:
+    def _is_upkeep_due(self) -> bool:
+        if self._upkeep is None or self._closing:
+            return False
+        return self._clock.monotonic() >= self._upkeep_due
+
+    def _postpone_upkeep(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep_due = self._clock.monotonic() + self._upkeep_seconds
+
+    def _run_upkeep(self) -> None:
+        self._postpone_upkeep()
+        try:
+            if self._upkeep is not None:
+                self._upkeep()
+        except BaseException:  # noqa: BLE001  # firewall: nobody waits for it
+            _log.exception("%s: its upkeep failed", self._name)
+
+    def _take(self, share: int) -> list[Request]:
         """Take the next batch.
 
         Where callers took longer to come back than the last batch to be written, half of a large queue is
@@ -217,26 +332,26 @@ class WriterThread(Generic[Item, Result]):
         self._queued_bytes -= size
         return batch
 
-    def _run_batch(self, batch: list[_Request]) -> Sequence[Outcome]:
+    def _run_batch(self, batch: list[Request]) -> Sequence[Outcome]:
         items: list[Item] = [request.item for request in batch]
         try:
             results = self._write(items)
             if len(results) != len(items):
                 raise RuntimeError(f"{len(results)} results for {len(items)} items")  # noqa: TRY301  # see below
         except PersistenceError as error:
-            return [_Failure(error)] * len(batch)
+            return [Failure(error)] * len(batch)
         except BaseException as error:  # noqa: BLE001  # firewall: no fault may end the thread unseen
-            return [_Failure(self._fail(error))] * len(batch)
+            return [Failure(self._fail(error))] * len(batch)
         return results
 
-    def _run_job(self, request: _Request) -> list[Outcome]:
+    def _run_job(self, request: Request) -> list[Outcome]:
         assert request.job is not None  # noqa: S101  # _work() asked
         try:
             return [request.job()]
         except StopIteration as error:  # no future can hold one
-            return [_Failure(self._fail(error))]
+            return [Failure(self._fail(error))]
         except BaseException as error:  # noqa: BLE001  # a job's error belongs to its caller
-            return [_Failure(error)]
+            return [Failure(error)]
 
     def _fail(self, error: BaseException) -> StoreFailedError:
         _log.critical("%s: the writer met an unexpected error", self._name, exc_info=error)
@@ -250,24 +365,14 @@ class WriterThread(Generic[Item, Result]):
         return failure
 
 
-def _deliver(batch: list[_Request], outcomes: Sequence[Outcome]) -> None:
-    settled = list(zip(batch, outcomes, strict=True))
-    loops = {request.loop for request in batch}
-    for loop in loops:
-        own = settled if len(loops) == 1 else [pair for pair in settled if pair[0].loop is loop]
-        with contextlib.suppress(RuntimeError):  # that loop has ended, and its waiters with it
-            loop.call_soon_threadsafe(_settle, own)
+_alive: WeakSet[WriterThread[Any, Any]] = WeakSet()
 
 
-def _settle(settled: list[tuple[_Request, Outcome]]) -> None:
-    for request, outcome in settled:
-        future = request.future
-        if future.done():
-            continue
-        if type(outcome) is _Failure:
-            future.set_exception(outcome.error)
-        else:
-            future.set_result(outcome)
+@atexit.register
+def _drain_all() -> None:
+    """Give what is queued a last moment when the interpreter ends; with it end the threads, in mid-write."""
+    for writer in list(_alive):
+        writer.drain(EXIT_SECONDS)
 
 
 def run_sync(coroutine: Coroutine[object, object, Value]) -> Value:

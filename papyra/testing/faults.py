@@ -57,6 +57,8 @@ class _Content:
     """One file's bytes as the medium has them, whatever its name is by now."""
 
     synced: bytes
+    is_doubtful: bool = False
+    """A sync of it failed: what was not synced by then is called clean, and no later sync writes it."""
 
 
 class FaultyFs(LocalFs):
@@ -222,16 +224,20 @@ class FaultyFs(LocalFs):
         super().truncate(fd, size)
 
     def sync(self, fd: int) -> None:
-        self._call("sync")
-        self._keep(fd)
+        self._sync("sync", fd)
 
     def sync_all(self, fd: int) -> None:
-        self._call("sync_all")
-        self._keep(fd)
+        self._sync("sync_all", fd)
 
-    def _keep(self, fd: int) -> None:
-        content = self._open[fd]
-        if content is not None:
+    def _sync(self, call: str, fd: int) -> None:
+        content = self._open.get(fd)
+        try:
+            self._call(call)
+        except OSError:
+            if content is not None:
+                content.is_doubtful = True
+            raise
+        if content is not None and not content.is_doubtful:
             content.synced = super().pread(fd, os.fstat(fd).st_size, 0)
 
     def sync_folder(self, folder: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from papyra.persistence.query import Page, ProgressCallback, RecordQuery
     from papyra.persistence.retention import RetentionPolicy
+    from papyra.persistence.state import StoreState
 
 
 @dataclass(slots=True)
@@ -117,6 +118,10 @@ class FaultyBackend:
     @property
     def metrics(self) -> PersistenceMetrics:
         return self.inner.metrics
+
+    @property
+    def state(self) -> StoreState:
+        return self.inner.state
 
     async def read(self, query: RecordQuery) -> Page[Record]:
         return await self.inner.read(query)

@@ -40,6 +40,7 @@ class AppendFile:
         self._fs = place.fs
         is_new = stat_or_none(self._fs, place.path) is None
         self._fd = self._fs.open(place.path, Access.CREATE if is_new else Access.APPEND)
+        self.kind = self._fs.kind(self._fd)
         has_synced_writes = self._fs.has_synced_writes(self._fd)
         self._write_synced = self._fs.write_synced if has_synced_writes else partial(write_and_sync, self._fs)
         try:

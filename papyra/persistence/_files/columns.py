@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, overload
 
 from papyra.persistence import codec
 from papyra.persistence.models import KindStats, RecordKind
-from papyra.persistence.retention import RetentionPolicy, Stored, first_kept
+from papyra.persistence.retention import (
+    Removable,
+    Removal,
+    RetentionPolicy,
+    Stored,
+    first_kept,
+    first_staying,
+)
 
 if TYPE_CHECKING:
     from papyra.persistence._files.lines import Piece
@@ -51,14 +58,29 @@ class Columns:
 
         Always asked with the same policy, it begins where it ended: what was let go does not come back.
         """
-        count = len(self)
-        limit = policy.max_records
-        if policy.max_total_bytes is not None:
-            fitting = count - bisect_left(self._starts, self._bytes - policy.max_total_bytes)
-            limit = fitting if limit is None else min(limit, fitting)
+        limit = self._most_fitting(policy)
         rest = _Rest(self.timestamps, self._first)
         self._first += first_kept(rest, RetentionPolicy(limit, policy.max_age_seconds), now=now)
         return self._first
+
+    def _most_fitting(self, policy: RetentionPolicy) -> int | None:
+        limit = policy.max_records
+        if policy.max_total_bytes is not None:
+            fitting = len(self) - bisect_left(self._starts, self._bytes - policy.max_total_bytes)
+            limit = fitting if limit is None else min(limit, fitting)
+        return limit
+
+    def first_staying(self, policy: RetentionPolicy, removal: Removal) -> tuple[int, int]:
+        """Return what `retention.first_staying` says: where to cut, and how many were held back."""
+        limit = self._most_fitting(policy)
+        first_fitting = 0 if limit is None else max(len(self) - limit, 0)
+        return first_staying(self.timestamps, first_fitting, policy.max_age_seconds, removal)
+
+    def removable(self, policy: RetentionPolicy, removal: Removal) -> Removable:
+        """Return how much could go now."""
+        first, _ = self.first_staying(policy, removal)
+        size = self._starts[first] if first < len(self) else self._bytes
+        return Removable(first, size, len(self), self._bytes)
 
     def stats(self) -> KindStats:
         if not self.offsets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from itertools import chain
 from math import inf
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from papyra.persistence._files.writer import FileWriter
     from papyra.persistence.integrity import Stream
     from papyra.persistence.query import ProgressCallback
-    from papyra.persistence.retention import RetentionPolicy
+    from papyra.persistence.retention import Removal, RetentionPolicy
 
+_log = logging.getLogger(__name__)
 _KINDS = {kind.value: kind for kind in RecordKind}
 
 
@@ -63,7 +65,13 @@ class CompactionPlan:
     """Which records go and which damage, which goes into quarantine; made by reading only."""
 
     def __init__(
-        self, place: Place, policy: RetentionPolicy, progress: ProgressCallback | None, *, is_live: IsLive
+        self,
+        place: Place,
+        policy: RetentionPolicy,
+        removal: Removal,
+        progress: ProgressCallback | None,
+        *,
+        is_live: IsLive,
     ) -> None:
         self._place = place
         self._kinds = {kind: _Kind() for kind in RecordKind}
@@ -72,7 +80,13 @@ class CompactionPlan:
         refuse_unrepairable(self.scan)
         self.size = self.scan.end
         for name, kind in self._kinds.items():
-            kind.first = kind.columns.first_kept(policy.for_kind(name), place.clock.now())
+            kind.first, held_back = kind.columns.first_staying(policy.for_kind(name), removal)
+            if held_back:
+                _log.warning(
+                    "%s: %d more records of kind %s are over their age, but no more than half of a kind goes "
+                    "for that at once; if the clock is right, the next run goes on",
+                    *(place.path, held_back, name.value),
+                )
         for kind in self._kinds.values():
             staying = {at for at, note in kind.notes.items() if at < kind.first and self.explains(note)}
             going = range(kind.first)
@@ -156,11 +170,12 @@ def compact_file(
     quarantine: Quarantine,
     encode: Encode,
     policy: RetentionPolicy,
+    removal: Removal,
     progress: ProgressCallback | None,
 ) -> CompactionReport:
     """Rewrite the file without what ``policy`` lets go. Runs in the writer thread, under the lock."""
     place = writer.hold()
-    plan = CompactionPlan(place, policy, progress, is_live=lambda: False)
+    plan = CompactionPlan(place, policy, removal, progress, is_live=lambda: False)
     if not plan.has_work:
         return plan.report(dry_run=False)
     writer.drop()

@@ -75,6 +75,10 @@ class FileSystem(Protocol):
         """Write at the end and return how much was written: it may be less than all; see `write_all`."""
         ...
 
+    def kind(self, fd: int) -> str:
+        """Return the kind of file system ``fd`` is in, as a mount names it; empty where that is not known."""
+        ...
+
     def has_synced_writes(self, fd: int) -> bool:
         """Whether `write_synced` on ``fd`` may be believed."""
         ...
@@ -132,15 +136,16 @@ class LocalFs:
     def write(self, fd: int, data: bytes | memoryview) -> int:
         return os.write(fd, data)
 
-    def has_synced_writes(self, fd: int) -> bool:
-        if not _HAS_SYNCED_WRITES:
-            return False
+    def kind(self, fd: int) -> str:
         try:
             about = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
             mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return False
-        return kind_of_mount(mounts, mount_of(about)) in _HEEDING
+            return ""
+        return kind_of_mount(mounts, mount_of(about))
+
+    def has_synced_writes(self, fd: int) -> bool:
+        return _HAS_SYNCED_WRITES and self.kind(fd) in _HEEDING
 
     def write_synced(self, fd: int, data: bytes | memoryview) -> int:
         # One call, and not for its own sake: between two, a busy interpreter may keep this thread waiting.

@@ -82,10 +82,11 @@ class StoreLock:
             "command": " ".join(sys.argv)[:500],
             "since": now,
         }
-        if doubtful_from is not None:
-            note["doubtful_from"] = doubtful_from
         with suppress(OSError):  # for humans only: no reason to refuse the lock
-            self._fs.truncate(self._fd, 0)
+            if doubtful_from is None:
+                self._fs.truncate(self._fd, 0)
+            else:  # behind what is there, which takes no room of a full disk
+                note = {"doubtful_from": doubtful_from}
             write_all(self._fs, self._fd, json.dumps(note).encode() + b"\n")
             if doubtful_from is not None:
                 self._fs.sync(self._fd)
@@ -104,6 +105,13 @@ class StoreLock:
             return not self._fs.lock(fd, shared=True)
         return False
 
+    def doubtful_from(self) -> int | None:
+        """Return from which byte on the last holder left the store in doubt, without taking the lock."""
+        with suppress(OSError), opened(self._fs, self._path) as fd:
+            doubtful = _read_note(self._fs, fd).get("doubtful_from")
+            return doubtful if isinstance(doubtful, int) else None
+        return None
+
     def forget(self) -> None:
         """Close this process's copy of the lock, which its parent goes on holding."""
         if self._fd is not None:
@@ -121,11 +129,12 @@ class StoreLock:
 
 
 def _read_note(fs: FileSystem, fd: int) -> dict[str, object]:
-    try:
-        note = json.loads(fs.pread(fd, _NOTE_BYTES, 0))
-    except (OSError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
+    note: dict[str, object] = {}
+    with suppress(OSError, ValueError):
+        for line in fs.pread(fd, _NOTE_BYTES, 0).splitlines():
+            found = json.loads(line)
+            note |= found if isinstance(found, dict) else {}
+    return note
 
 
 def _close_after_fork(lock: StoreLock) -> None:

@@ -1,6 +1,12 @@
-"""What Linux says under /proc about the mount an open file is in; see proc(5)."""
+"""What Linux says under /proc about the mount an open file is in, see proc(5), and what that is good for."""
 
 from __future__ import annotations
+
+_FAR = (
+    *("nfs", "cifs", "smb", "fuse", "9p", "virtiofs"),
+    *("afs", "ceph", "gluster", "lustre", "beegfs", "gfs2", "ocfs2"),
+)
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
 def mount_of(fdinfo: str) -> str:
@@ -21,4 +27,20 @@ def kind_of_mount(mountinfo: str, mount: str) -> str:
         before, _, after = line.partition(" - ")
         if after and before.split(" ", 1)[0] == mount:
             return after.split(" ", 1)[0]
+    return ""
+
+
+def doubt_about(kind: str, *, must_be_durable: bool) -> str:
+    """Return why a store does not keep its promises in this kind of file system, empty if it does."""
+    if kind.startswith(_FAR):
+        return (
+            f"it lies in a file system of kind {kind}, over a network or through another program: whether a "
+            "lock keeps a second writer out and a sync reaches a disk depends on what is behind it; keep the "
+            "store on a local disk"
+        )
+    if must_be_durable and kind in _IN_MEMORY:
+        return (
+            f"it lies in a file system of kind {kind}, which is memory: with fsync='always' a record is "
+            "acknowledged as durable, and gone when the machine stops; keep the store on a disk"
+        )
     return ""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from papyra.exceptions import PersistenceError, RecordConflictError, StoreFailedError
-from papyra.persistence._files.appending import AppendFile, read_history, refuse_newer
-from papyra.persistence._files.fs import opened, store_error
+from papyra.exceptions import PersistenceError, RecordConflictError, StoreFailedError, StoreFullError
+from papyra.persistence._files.appending import AppendFile, new_header, read_history, refuse_newer
+from papyra.persistence._files.edits import Span
+from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
 from papyra.persistence._files.known import KnownIdentities, Standing
 from papyra.persistence._files.lock import StoreLock
+from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
 from papyra.persistence.models import RecordId
@@ -20,7 +23,6 @@ from papyra.persistence.models import RecordId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from papyra.persistence._files.edits import Span
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import Place
     from papyra.persistence.entries import Entry
@@ -42,13 +44,26 @@ class FsyncPolicy(StrEnum):
     OS = "os"
 
 
+class _Doubt(NamedTuple):
+    """A file of which nobody knows what the medium holds, to be written anew before anything else.
+
+    ``end``: up to where it holds what was stored; ``size``: how long it was left.
+    """
+
+    key: tuple[int, int] | None
+    end: int
+    size: int
+    error: OSError
+
+
 class FileWriter:
     """Its methods belong to the writer thread, and block.
 
-    A failed sync ends it: nothing tells which bytes the medium holds, and syncing the same file again would
-    say yes without having written them. The lock file tells the next writer, which writes the whole file anew
-    before it adds to it: what can be read by then is what the page cache holds, and only a new file proves
-    that.
+    After a failed sync nothing tells which bytes the medium holds, and syncing the same file again would say
+    yes without having written them. So the file is never written to again: what it holds, as it reads now,
+    and the batch go into a new file, and only once that is synced the batch is stored. Where that fails too,
+    or the sync of the batch that follows, the writer ends, and the lock file tells the next one, which writes
+    the file anew before it adds to it. Where there is no room for a new file, the next batch tries again.
     """
 
     def __init__(
@@ -58,16 +73,21 @@ class FileWriter:
         *,
         policy: FsyncPolicy,
         interval_seconds: float,
+        on_failure: Callable[[StoreFailedError], None] = lambda _: None,
     ) -> None:
         self._find = find
         self._quarantine = quarantine
         self._policy = policy
         self._interval_seconds = interval_seconds
+        self._on_failure = on_failure
         self._place: Place | None = None
         self._lock: StoreLock | None = None
         self._file: AppendFile | None = None
         self._known: KnownIdentities | None = None
+        self._doubt: _Doubt | None = None
+        self._is_renewed = False
         self._failure = ""
+        self._has_looked_at_mount = False
         self._timer: threading.Timer | None = None
         self._guard = threading.RLock()  # against the timer's thread
         self._pid = os.getpid()
@@ -102,51 +122,136 @@ class FileWriter:
     def append(self, entries: Sequence[Entry]) -> dict[int, PersistenceError]:
         """Store what is not stored yet, in one write; returns what is refused, by position."""
         with self._guard:
-            file, known = self._ready()
-            fresh, refused = _sift(entries, known)
+            fresh, refused = _sift(entries, self._ready())
             if fresh:
-                self._write(file, b"".join([entry.line for entry in fresh]))
-                known.add(fresh)
+                self._write(b"".join([entry.line for entry in fresh]))
+                self.adopt(fresh)
+            elif self._doubt is not None:
+                self._write_anew(b"")
             return refused
 
-    def _ready(self) -> tuple[AppendFile, KnownIdentities]:
+    def _ready(self) -> KnownIdentities:
+        """Open the file, unless it is in doubt; returns what is known of what it holds."""
         place = self.hold()
         if self._file is not None and not self._file.is_current():
-            _log.warning(
-                "%s was replaced or changed by another program; going on in what is there", place.path
-            )
+            self._go_on_in_what_is_there(place)
             self.drop()
-            self._known = KnownIdentities(lambda: read_history(place), changed_at=float("inf"))
-        if self._file is None:
-            try:
-                self._file = AppendFile(place)
-            except OSError as error:
-                failure = store_error(error, place.path)
-                if isinstance(failure, StoreFailedError):
-                    self._fail(error, doubtful_from=0)
-                raise
+        if self._file is None and self._doubt is None:
+            self._open(place)
         assert self._known is not None  # noqa: S101  # hold() made it
-        return self._file, self._known
+        return self._known
 
-    def _write(self, file: AppendFile, data: bytes) -> None:
+    def _go_on_in_what_is_there(self, place: Place) -> None:
+        _log.warning("%s was replaced or changed by another program; going on in what is there", place.path)
+        self._known = KnownIdentities(lambda: read_history(place), changed_at=float("inf"))
+
+    def _open(self, place: Place) -> None:
+        try:
+            self._file = AppendFile(place)
+        except OSError as error:
+            if not _is_broken(error, place):
+                raise
+            found = stat_or_none(place.fs, place.path)
+            self._suspect(error, end=found.size if found else 0, synced=0)
+        else:
+            self._look_at_mount(self._file.kind)
+
+    def _look_at_mount(self, kind: str) -> None:
+        if not self._has_looked_at_mount:
+            self._has_looked_at_mount = True
+            doubt = doubt_about(kind, must_be_durable=self._policy is FsyncPolicy.ALWAYS)
+            if doubt:
+                _log.warning("%s: %s", self._find().path, doubt)
+
+    def _write(self, data: bytes) -> None:
+        file = self._file
+        if file is None:
+            self._write_anew(data)
+            return
         try:
             if self._policy is FsyncPolicy.ALWAYS:
                 file.write_synced(data)
             else:
                 file.write(data)
         except OSError as error:
-            is_broken = isinstance(store_error(error, self._find().path), StoreFailedError)
-            if file.is_doubtful or not file.take_back() or is_broken:
-                raise self._fail(error, doubtful_from=file.synced) from error
-            raise
+            is_whole = not file.is_doubtful and file.take_back()
+            if is_whole and not _is_broken(error, self._find()):
+                raise
+            self._suspect(error, end=file.end, synced=file.synced)
+            self._write_anew(data)
+            return
         if self._policy is FsyncPolicy.INTERVAL:
             self._sync_soon()
+        else:
+            self._is_renewed = False
 
     def _sync(self, file: AppendFile) -> None:
+        """Make what was written durable, in a new file where this one's sync fails."""
         try:
             file.sync()
         except OSError as error:
-            raise self._fail(error, doubtful_from=file.synced) from error
+            self._suspect(error, end=file.end, synced=file.synced)
+            self._write_anew(b"")
+        else:
+            self._is_renewed = False
+
+    def _suspect(self, error: OSError, *, end: int, synced: int) -> None:
+        """Leave the file, which is not to be written to any more; what stands beyond ``end`` is cut off."""
+        place, file = self.hold(), self._file
+        _log.error(
+            "%s: %s: what it holds from byte %d on may not last; it is written anew",
+            place.path,
+            error,
+            synced,
+        )
+        if file is not None:
+            file.take_back()
+            self._file = None
+            file.close()
+        self._doubt = _Doubt(None, end, 0, error)
+        if self._lock is not None:
+            self._lock.sign(place.clock.now(), doubtful_from=synced)
+        with suppress(OSError):
+            found = place.fs.stat(place.path)
+            self._doubt = _Doubt(found.key, end, found.size, error)
+
+    def _write_anew(self, data: bytes) -> None:
+        """Put a new file in the doubtful one's place, with ``data`` at its end, and go on in that."""
+        doubt, place = self._doubt, self.hold()
+        assert doubt is not None  # noqa: S101  # the caller asked
+        if self._is_renewed:  # for the batch before this one: the disk has failed twice in a row
+            raise self._fail(doubt.error, doubtful_from=0) from doubt.error
+        try:
+            if stat_or_none(place.fs, place.path) is None:
+                self._is_renewed, self._doubt = True, None
+                self._open(place)
+                if data:
+                    self._write(data)
+                return
+            self._put_new_file(place, doubt, data)
+        except OSError as error:
+            if isinstance(store_error(error, place.path), StoreFullError):
+                raise  # the doubt stays, and the next batch tries again
+            raise self._fail(error, doubtful_from=0) from error
+
+    def _put_new_file(self, place: Place, doubt: _Doubt, data: bytes) -> None:
+        found, end = place.fs.stat(place.path), doubt.end
+        if (found.key, found.size) != (doubt.key, doubt.size):
+            self._go_on_in_what_is_there(place)
+            end = found.size
+        set_leftover_aside(place, self._quarantine(place))
+        with opened(place.fs, place.path) as fd:
+            if data and end and read_all(place.fs, fd, 1, end - 1) != b"\n":
+                data = b"\n" + data
+        rewrite(place, (b"" if end else new_header(place), Span(0, end), data))
+        try:
+            place.fs.sync_folder(place.path.parent)
+            self._file = AppendFile(place)
+        except OSError as error:
+            raise self._fail(error, doubtful_from=0) from error
+        self._doubt, self._is_renewed = None, True
+        if self._lock is not None:
+            self._lock.sign(place.clock.now())
 
     def _sync_soon(self) -> None:
         if self._timer is None:
@@ -157,11 +262,15 @@ class FileWriter:
     def _sync_now(self) -> None:
         with self._guard:
             self._timer = None
-            if self._file is not None:
-                try:
+            try:
+                if self._file is not None:
                     self._sync(self._file)
-                except StoreFailedError:
-                    _log.exception("what was acknowledged since the last sync may be lost")
+                elif self._doubt is not None:
+                    self._write_anew(b"")
+            except (StoreFailedError, OSError) as error:
+                _log.exception("what was acknowledged since the last sync may be lost")
+                if isinstance(error, OSError):
+                    self._sync_soon()
 
     def adopt(self, entries: Sequence[Entry]) -> None:
         """Remember lines that stand in the file now."""
@@ -171,15 +280,16 @@ class FileWriter:
     def drop(self) -> None:
         """Close the file, so that another part of the store may rewrite it under the same lock."""
         with self._guard:
-            file = self._file
+            if self._doubt is not None:
+                self._write_anew(b"")
+            if self._file is not None and self._file.synced != self._file.end:
+                self._sync(self._file)
+            file, self._file = self._file, None
             if file is not None:
-                if file.synced != file.end:
-                    self._sync(file)
-                self._file = None
                 file.close()
 
     def replace(self, parts: Iterable[Span | bytes], progress: ProgressCallback | None) -> None:
-        """Put ``parts`` in the file's place; a name that may not last ends the writer, as a failed sync."""
+        """Put ``parts`` in the file's place; a name that may not last ends the writer."""
         with self._guard:
             self.drop()
             place = self.hold()
@@ -199,14 +309,15 @@ class FileWriter:
             f"{self._find().path}: {error}: nothing more is written; check the disk, then open the store "
             "anew (the next writer copies the file before it adds to it)"
         )
-        _log.critical("%s", self._failure)
-        file, self._file = self._file, None
+        file, self._file, self._doubt = self._file, None, None
         if file is not None:
             file.close()
         if self._lock is not None and self._place is not None:
             self._lock.sign(self._place.clock.now(), doubtful_from=doubtful_from)
         self._release()
-        return StoreFailedError(self._failure)
+        failure = StoreFailedError(self._failure)
+        self._on_failure(failure)
+        return failure
 
     def _release(self) -> None:
         lock, self._lock, self._place = self._lock, None, None
@@ -224,7 +335,12 @@ class FileWriter:
             try:
                 self.drop()
             finally:
+                self._doubt = None
                 self._release()
+
+
+def _is_broken(error: OSError, place: Place) -> bool:
+    return isinstance(store_error(error, place.path), StoreFailedError)
 
 
 def _sift(

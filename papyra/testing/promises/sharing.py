@@ -260,6 +260,8 @@ class Declaring(Harness):
                 "scan_errors": 0,
                 "recovery_errors": 0,
                 "compaction_errors": 0,
+                "records_removed": 0,
+                "records_dropped": 0,
             }
             backend.metrics.reset()
             assert set(backend.metrics.snapshot().values()) == {0}
