@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 INCARNATION_LENGTH = 26
@@ -20,6 +23,19 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that only grow; comparable within one process only."""
+        ...
+
+
+@runtime_checkable
+class SteppedClock(Protocol):
+    """A clock that moves by itself never: it calls what subscribed whenever somebody has moved it."""
+
+    def subscribe(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called after each step."""
+        ...
+
+    def unsubscribe(self, function: Callable[[], None]) -> None:
+        """Have it called no more."""
         ...
 
 

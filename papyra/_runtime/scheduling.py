@@ -6,9 +6,11 @@ import heapq
 from contextvars import Context
 from itertools import count
 from math import inf, isnan
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from papyra.clock import SteppedClock
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Handle
@@ -18,19 +20,6 @@ if TYPE_CHECKING:
 
 SLICE_SECONDS = 0.001
 _SLACK = 64
-
-
-@runtime_checkable
-class SteppedClock(Protocol):
-    """A clock that moves by itself never: it calls what subscribed whenever somebody has moved it."""
-
-    def subscribe(self, function: Callable[[], None]) -> None:
-        """Have ``function`` called after each step."""
-        ...
-
-    def unsubscribe(self, function: Callable[[], None]) -> None:
-        """Have it called no more."""
-        ...
 
 
 class Alarm(msgspec.Struct, eq=False):

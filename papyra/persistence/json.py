@@ -108,6 +108,7 @@ class JsonFilePersistence(BasePersistence):
             max_queue_bytes=max_queue_bytes,
             overflow=check_queue(overflow, max_queue_bytes, may_drop=self._policy is FsyncPolicy.OS),
             let_go=self._let_go,
+            clock=clock,
         )
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name} reader")
         self._index = FileIndex(self._find)

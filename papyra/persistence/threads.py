@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
-from papyra.clock import SYSTEM_CLOCK, Clock
+from papyra.clock import SYSTEM_CLOCK, Clock, SteppedClock
 from papyra.exceptions import (
     BackendClosedError,
     PersistenceError,
@@ -114,6 +114,7 @@ class WriterThread(Generic[Item, Result]):
         Only before the first use; not any more once `aclose` was called. Its errors are logged and no more.
         """
         self._upkeep, self._upkeep_seconds = job, seconds
+        self._watch_clock(is_on=True)
 
     def hurry(self) -> None:
         """Have the job of `every` run now, once more."""
@@ -122,8 +123,12 @@ class WriterThread(Generic[Item, Result]):
                 self._upkeep_due = self._clock.monotonic()
                 self._changed.notify()
 
-    def look_at_clock(self) -> None:
-        """Notice that time was moved on, as a `ManualClock` is."""
+    def _watch_clock(self, *, is_on: bool) -> None:
+        if self._upkeep is not None and isinstance(self._clock, SteppedClock):
+            change = self._clock.subscribe if is_on else self._clock.unsubscribe
+            change(self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
         if self._pid == os.getpid():
             with self._lock:
                 self._changed.notify()
@@ -166,6 +171,7 @@ class WriterThread(Generic[Item, Result]):
                     self._enqueue(waiting)
                 self._waiting.clear()
                 self._enqueue(request)
+        self._watch_clock(is_on=False)
         if self._thread is None:
             last()
             return

@@ -216,7 +216,6 @@ class TestUpkeep:
         runs: list[float] = []
         writer: WriterThread[int, int] = WriterThread("upkeep", medium.write, clock=clock)
         writer.every(60, lambda: runs.append(clock.monotonic()))
-        clock.subscribe(writer.look_at_clock)
         await writer.submit(1, 1)
         clock.advance(59)
         await writer.submit(2, 1)
