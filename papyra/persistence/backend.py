@@ -106,6 +106,6 @@ class PersistenceBackend(Protocol):
         """Count records and bytes, cheap at any size."""
         ...
 
-    async def aclose(self) -> int | None:
+    async def aclose(self) -> None:
         """Finish what was accepted, then free threads, files and connections. Idempotent."""
         ...

@@ -270,21 +270,20 @@ class BasePersistence(ABC):
         stats = await self.stats()
         return {kind: stats.kinds[kind].records if kind in stats.kinds else 0 for kind in RecordKind}
 
-    async def aclose(self, deadline_seconds: float | None = None) -> int:
-        """Finish what was accepted and free everything. Idempotent.
-
-        At the deadline it is given up: returns how many records were accepted and are not acknowledged by
-        then. Their callers still wait, and what can be written still is, as long as the process lives.
-        """
-        if self._closed:
-            return 0
-        self._closed = True
-        if deadline_seconds is None:
+    async def aclose(self) -> None:
+        """Finish what was accepted and free everything. Idempotent."""
+        if not self._closed:
+            self._closed = True
             await self._close()
-            return 0
+
+    async def close_within(self, seconds: float) -> int:
+        """Do `aclose`, at most so long; returns how many records were accepted and are not acknowledged then.
+
+        Their callers still wait, and what can be written still is, as long as the process lives.
+        """
         try:
-            async with asyncio.timeout(deadline_seconds):
-                await self._close()
+            async with asyncio.timeout(seconds):
+                await self.aclose()
         except TimeoutError:
             return self._unacknowledged()
         return 0

@@ -103,7 +103,7 @@ async def test_jobs_and_what_may_not_go_stay_in_their_places() -> None:
     last = writer.put(3, 10)
     assert await dropped == DROPPED
     medium.gate.set()
-    assert await asyncio.gather(first, kept, last) == [0, 10, 30]
+    assert [await first, await kept, await last] == [0, 10, 30]
     await job
     await writer.aclose(lambda: None)
     assert order == [[0, 1]]

@@ -155,8 +155,7 @@ async def test_raise_refuses_at_once_and_the_store_is_none_the_worse(path: Path)
 async def test_at_the_deadline_closing_says_how_many_records_are_not_acknowledged(path: Path) -> None:
     async with hanging(path, "wait") as (fs, store, first):
         queued = await waits(store, known(2), known(3))  # type: ignore[arg-type]
-        assert await store.aclose(deadline_seconds=0.01) == 3
-        assert await store.aclose() == 0
+        assert await store.close_within(0.01) == 3
         fs.gate.set()
         await asyncio.gather(first, queued)
     assert [seq for seq in await numbers(path) if seq < 100] == [1, 2, 3]
@@ -165,7 +164,7 @@ async def test_at_the_deadline_closing_says_how_many_records_are_not_acknowledge
 async def test_in_time_closing_leaves_nothing(path: Path) -> None:
     store = JsonFilePersistence(path)
     await store.append([fresh(1)])
-    assert await store.aclose(deadline_seconds=10) == 0
+    assert await store.close_within(10) == 0
 
 
 @pytest.mark.parametrize("fsync", ["always", "interval"])

@@ -12,7 +12,7 @@ import pytest
 from papyra.exceptions import PersistenceError, StoreFailedError, StoreFullError, StoreUnavailableError
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.retention import RetentionPolicy
-from papyra.persistence.state import StoreCondition
+from papyra.persistence.state import StoreCondition, StoreState
 from papyra.testing import ManualClock
 from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from tests.unit.files.stores import HEADER, REPAIR, fresh, known, line, named, numbers, opened
@@ -43,8 +43,7 @@ async def test_a_full_disk_degrades_the_store_since_when_and_why_and_room_ends_t
     clock = ManualClock()
     async with opened(path, fs=fs, clock=clock) as store:
         await store.append([fresh(1)])
-        assert store.state.is_ok
-        assert store.state.since is None
+        assert store.state == StoreState()
         clock.advance(5)
         fs.fill(10)
         for _ in range(3):

@@ -239,7 +239,7 @@ async def test_a_forked_child_runs_nothing_writes_nothing_and_ends(path: Path) -
                 return 1
             assert store.metrics.write_errors == 2
             assert store.state.is_ok
-            assert asyncio.run(store.aclose(deadline_seconds=5)) == 0
+            assert asyncio.run(store.close_within(5)) == 0
             return 0
 
         pid = _fork(child)

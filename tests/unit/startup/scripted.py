@@ -22,6 +22,7 @@ from papyra.persistence.models import (
 )
 from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
 from papyra.persistence.retention import UNLIMITED, RetentionPolicy
+from papyra.persistence.state import WORKING, StoreState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +66,7 @@ class ScriptedBackend:
     works_on: Callable[[], None] | None = None
     done: list[object] = field(default_factory=list)
     metrics: PersistenceMetrics = field(default_factory=PersistenceMetrics)
+    state: StoreState = WORKING
     retention: RetentionPolicy = UNLIMITED
     closed: bool = False
 
