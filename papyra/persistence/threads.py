@@ -377,8 +377,9 @@ _alive: WeakSet[WriterThread[Any, Any]] = WeakSet()
 @atexit.register
 def _drain_all() -> None:
     """Give what is queued a last moment when the interpreter ends; with it end the threads, in mid-write."""
+    deadline = SYSTEM_CLOCK.monotonic() + EXIT_SECONDS
     for writer in list(_alive):
-        writer.drain(EXIT_SECONDS)
+        writer.drain(max(0.0, deadline - SYSTEM_CLOCK.monotonic()))
 
 
 def run_sync(coroutine: Coroutine[object, object, Value]) -> Value:

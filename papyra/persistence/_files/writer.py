@@ -151,8 +151,7 @@ class FileWriter:
         except OSError as error:
             if not _is_broken(error, place):
                 raise
-            found = stat_or_none(place.fs, place.path)
-            self._suspect(error, end=found.size if found else 0, synced=0)
+            self._suspect(error, end=None, synced=0)
         else:
             self._look_at_mount(self._file.kind)
 
@@ -190,13 +189,16 @@ class FileWriter:
         try:
             file.sync()
         except OSError as error:
-            self._suspect(error, end=file.end, synced=file.synced)
+            self._suspect(error, end=None, synced=file.synced)
             self._write_anew(b"")
         else:
             self._is_renewed = False
 
-    def _suspect(self, error: OSError, *, end: int, synced: int) -> None:
-        """Leave the file, which is not to be written to any more; what stands beyond ``end`` is cut off."""
+    def _suspect(self, error: OSError, *, end: int | None, synced: int) -> None:
+        """Leave the file, which is not to be written to any more.
+
+        What stands beyond ``end`` is of a batch that is not stored, and cut off; ``None``: all of it stays.
+        """
         place, file = self.hold(), self._file
         _log.error(
             "%s: %s: what it holds from byte %d on may not last; it is written anew",
@@ -205,15 +207,16 @@ class FileWriter:
             synced,
         )
         if file is not None:
-            file.take_back()
+            if end is not None:
+                file.take_back()
             self._file = None
             file.close()
-        self._doubt = _Doubt(None, end, 0, error)
+        self._doubt = _Doubt(None, 0, 0, error)
         if self._lock is not None:
             self._lock.sign(place.clock.now(), doubtful_from=synced)
         with suppress(OSError):
             found = place.fs.stat(place.path)
-            self._doubt = _Doubt(found.key, end, found.size, error)
+            self._doubt = _Doubt(found.key, found.size if end is None else end, found.size, error)
 
     def _write_anew(self, data: bytes) -> None:
         """Put a new file in the doubtful one's place, with ``data`` at its end, and go on in that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from papyra import ActorSystem
 from papyra.exceptions import PersistenceError, StoreFailedError, StoreFullError, StoreUnavailableError
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.retention import RetentionPolicy
@@ -252,3 +254,45 @@ async def test_a_compaction_after_a_doubt_works_on_the_new_file(path: Path, fs: 
         await store.append([known(6)])
     assert await numbers(path) == [4, 5, 6]
     assert await named(path) == []
+
+
+async def test_what_another_program_added_before_a_sync_failed_is_kept(path: Path, fs: FaultyFs) -> None:
+    async with opened(path, fs=fs, fsync="os") as store:
+        await store.append([known(1)])
+        with path.open("ab") as file:
+            file.write(line(2))
+        fs.fail("sync", errno.EIO, times=1)
+        await store.append([known(3)])
+    assert await numbers(path) == [1, 2, 3]
+    assert await named(path) == []
+
+
+async def test_a_disk_that_fails_every_sync_of_the_interval_is_told_without_an_append(
+    path: Path, fs: FaultyFs, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path, fs=fs, fsync="interval", fsync_interval_seconds=0.001) as store:
+        await store.append([known(1)])
+        fs.fail("sync", errno.EIO)
+        with suppress(StoreFailedError):
+            await store.append([known(2)])
+        async with asyncio.timeout(10):
+            while store.state.is_ok:  # noqa: ASYNC110  # a thread of the store's own does it
+                await asyncio.sleep(0)
+        assert store.state.condition is StoreCondition.FAILED
+    assert [level for level, _ in changes_in(caplog)] == [logging.CRITICAL]
+    assert await numbers(path) == [1, 2]
+
+
+async def test_a_system_is_degraded_while_its_store_is(path: Path, fs: FaultyFs) -> None:
+    store = JsonFilePersistence(path, fs=fs)
+    async with ActorSystem(persistence=store) as system:
+        await system.flush()
+        seen = [system.is_degraded]
+        fs.fill(0)
+        with pytest.raises(StoreFullError):
+            await store.append([fresh(1)])
+        seen.append(system.is_degraded)
+        fs.fill(None)
+        await store.append([fresh(1)])
+        seen.append(system.is_degraded)
+    assert seen == [False, True, False]
