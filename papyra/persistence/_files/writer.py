@@ -248,8 +248,7 @@ class FileWriter:
                 data = b"\n" + data
         rewrite(place, (b"" if end else new_header(place), Span(0, end), data))
         try:
-            place.fs.sync_folder(place.path.parent)
-            self._file = AppendFile(place)
+            self._file = AppendFile(place)  # which makes the name durable
         except OSError as error:
             raise self._fail(error, doubtful_from=0) from error
         self._doubt, self._is_renewed = None, True

@@ -296,3 +296,13 @@ async def test_a_system_is_degraded_while_its_store_is(path: Path, fs: FaultyFs)
         await store.append([fresh(1)])
         seen.append(system.is_degraded)
     assert seen == [False, True, False]
+
+
+async def test_what_an_earlier_rewrite_left_over_is_in_nobodys_way(path: Path, fs: FaultyFs) -> None:
+    async with opened(path, fs=fs) as store:
+        await store.append([known(1)])
+        path.with_name(f"{path.name}.rewrite.tmp").write_bytes(b"half a rewrite")
+        fs.fail("sync", errno.EIO, times=1)
+        await store.append([known(2)])
+    assert await numbers(path) == [1, 2]
+    assert await named(path) == []
