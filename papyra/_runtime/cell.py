@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 
 
 class Cell(Receiver):
-    """One actor. ``urgent`` tells its task to look at anything but messages first.
-
-    ``ready``: ``on_start`` has succeeded, so ``on_stop`` is due.
-    """
+    """One actor. ``ready``: ``on_start`` has succeeded, so ``on_stop`` is due."""
 
     __slots__ = (
         "actor",
@@ -61,7 +58,6 @@ class Cell(Receiver):
         "resumes_at",
         "stop_waiters",
         "trail",
-        "urgent",
     )
 
     actor: Actor
@@ -88,7 +84,6 @@ class Cell(Receiver):
         self.context = ActorContext(self)
         self.origin = Origin.of(CURRENT.get())
         self.phase = Phase.STARTING
-        self.urgent = True
         self.ready = False
         self.belongings: Belongings | None = None
         self.drain_timer: Alarm | None = None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _DISCARDED_AT_ONCE = 256
 _DISCARDING_SECONDS = 0.002
+current_message = CURRENT.get
 N = TypeVar("N", bound=Notice)
 
 
@@ -42,8 +43,9 @@ class Receiver(Identity):
 
     ``closed`` is the reason of letters for messages that come too late, ``None`` while messages are taken.
     ``box`` is there exactly while ``task`` is; ``waiter`` while that task waits for anything to happen;
-    ``current`` is the message that is handled, ``since`` when that began. ``end`` is set as soon as the end
-    is decided; after it only the names, ``end`` and ``closed`` are of use. Sets are ``None`` until wanted.
+    ``urgent`` tells it to look at anything but messages first; ``current`` is the message that is handled,
+    ``since`` when that began, or up to seven quick ones before. ``end`` is set as soon as the end is decided;
+    after it only the names, ``end`` and ``closed`` are of use. Sets are ``None`` until wanted.
     """
 
     __slots__ = (
@@ -58,6 +60,7 @@ class Receiver(Identity):
         "since",
         "site",
         "task",
+        "urgent",
         "waiter",
         "watchers",
         "watching",
@@ -73,6 +76,7 @@ class Receiver(Identity):
         self.waiter: Future[None] | None = None
         self.parked: Future[None] | None = None
         self.retiring = False
+        self.urgent = True
         self.closed: DeadLetterReason | None = None
         self.current: Envelope | None = None
         self.since = 0.0
@@ -95,39 +99,34 @@ class Receiver(Identity):
         """A reference to this actor; all of them are equal."""
         return ActorRef(self)
 
-    def tell(
-        self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
-    ) -> Delivery:
+    def tell(self, message: object) -> Delivery:
         """Put ``message`` into the mailbox; the order of these calls is the order of handling."""
-        site = self.site
+        site, box = self.site, self.box
         if get_ident() != site.thread:  # the counts, and so the accounting, are this thread's
             site.check_thread()
-        number, cause = next(site.ids), CURRENT.get()
+        if box is None or self.closed is not None or len(box.queue) >= box.capacity:
+            return self.enqueue(self.wrap(message, None))
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            site.now = site.time()
+            if not waiter.done():
+                waiter.set_result(None)
+        elif self.current is not None or self.urgent:
+            site.now = site.time()  # else its task has been about to take its turn since then
+        counts, cause = site.counts, current_message()
+        counts.newest = number = counts.newest + 1
         if cause is None:
-            envelope = Envelope(message, None, number, 0, number, None, self, None, None, site.time())
+            envelope = Envelope(message, None, number, 0, number, None, self, None, None, site.now)
         else:
-            envelope = Envelope(
-                message,
-                None,
-                number,
-                cause.id,
-                cause.root or number,
-                cause.target,
-                self,
-                None,
-                cause.headers,
-                site.time(),
-            )
-        if ttl is not None or headers is not None:
-            _mark(envelope, ttl, headers)
-        box = self.box
-        if self.closed is not None or box is None or len(box.queue) >= box.capacity:
-            return self.enqueue(envelope)
-        if self.waiter is not None:
-            self.wake()
-        site.counts.accepted += 1
+            root, sender, carried = cause.root or number, cause.target, cause.headers
+            envelope = Envelope(message, None, number, cause.id, root, sender, self, None, carried, site.now)
         box.queue.append(envelope)
         return TAKEN
+
+    def tell_marked(self, message: object, ttl: float | None, headers: Mapping[str, str] | None) -> Delivery:
+        """Do so with a time to live, or headers."""
+        return self.enqueue(self.wrap(message, None, ttl, headers))
 
     async def send(
         self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
@@ -182,7 +181,7 @@ class Receiver(Identity):
             alarm.cancel()
 
     def _is_calling(self) -> bool:
-        current = CURRENT.get()
+        current = current_message()
         return current is not None and current.target is self and asyncio.current_task() is self.task
 
     def wrap(
@@ -192,18 +191,16 @@ class Receiver(Identity):
         ttl: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Envelope:
-        """Return ``message`` with a number, and with what caused it."""
+        """Return ``message`` with what caused it; it gets its number when it is accepted."""
         site = self.site
         if get_ident() != site.thread:
             site.check_thread()
-        number, cause = next(site.ids), CURRENT.get()
+        cause, at = current_message(), site.time()
         if cause is None:
-            envelope = Envelope(message, reply, number, 0, number, None, self, None, None, site.time())
+            envelope = Envelope(message, reply, 0, 0, 0, None, self, None, None, at)
         else:
-            root, carried = cause.root or number, cause.headers
-            envelope = Envelope(
-                message, reply, number, cause.id, root, cause.target, self, None, carried, site.time()
-            )
+            sender, carried = cause.target, cause.headers
+            envelope = Envelope(message, reply, 0, cause.id, cause.root, sender, self, None, carried, at)
         if ttl is not None or headers is not None:
             _mark(envelope, ttl, headers)
         return envelope
@@ -217,7 +214,7 @@ class Receiver(Identity):
             box = self.rouse()
         if self.waiter is not None:
             self.wake()
-        self.site.counts.accepted += 1
+        self.site.counts.accept(envelope)
         if len(box.queue) < box.capacity:
             box.queue.append(envelope)
             return TAKEN
@@ -252,13 +249,13 @@ class Receiver(Identity):
         """Take in what its sender has waited for to find room."""
         if self.closed is not None or self.box is None:
             return self.refuse(envelope).error
-        self.site.counts.accepted += 1
+        self.site.counts.accept(envelope)
         self.box.queue.append(envelope)
         return None
 
     def refuse(self, envelope: Envelope) -> Refusal:
         """Account for a message that came too late."""
-        self.site.counts.accepted += 1
+        self.site.counts.accept(envelope)
         self.site.counts.dead += 1
         self.site.letters.add(envelope, self.ref, self.closed or DeadLetterReason.TARGET_STOPPED)
         return Refusal(self.stopped_error())
@@ -281,10 +278,9 @@ class Receiver(Identity):
             return None
         box = self.rouse() if self.box is None else self.box
         self.wake()
-        site, number = self.site, next(self.site.ids)
-        root = origin.root or number
-        site.counts.accepted += 1
-        notice = kind(message, None, number, origin.id, root, sender, self, deadline, None, site.time())
+        at = self.site.time()
+        notice = kind(message, None, 0, origin.id, origin.root, sender, self, deadline, None, at)
+        self.site.counts.accept(notice)
         box.queue.append(notice)
         return notice
 
@@ -297,8 +293,7 @@ class Receiver(Identity):
         """Act as if what waits of ``source`` had never been sent; ``None``: what waits of any timer."""
         box = self.box
         if box is not None and (source is None or source.tick is not None or box.stash):
-            count = box.withdraw_ticks(source)  # first: the room it makes may be taken, and counted, at once
-            self.site.counts.accepted -= count
+            self.site.counts.taken_back += box.withdraw_ticks(source)
 
     def rouse(self) -> Mailbox:
         """Begin a task for what comes next."""
@@ -327,7 +322,9 @@ class Receiver(Identity):
         """Let the task look around again, if it waits."""
         waiter = self.waiter
         if waiter is not None:
-            self.site.check_thread()
+            site = self.site
+            site.check_thread()
+            site.now = site.time()
             self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)

@@ -18,11 +18,22 @@ REMEMBERED = 8
 
 def remember(cell: Cell, passed: Sequence[Envelope]) -> None:
     """Note what was handled, oldest first."""
+    if passed:
+        trail = _open(cell)
+        for envelope in passed[-REMEMBERED:]:
+            trail.append((envelope.id, envelope.message))  # type: ignore[arg-type]  # its class by now
+
+
+def note(cell: Cell, envelope: Envelope) -> None:
+    """Note one that was not handled to its end."""
+    _open(cell).append((envelope.id, type(envelope.message)))
+
+
+def _open(cell: Cell) -> deque[tuple[int, type]]:
     trail = cell.trail
-    if type(trail) is not deque:
+    if not isinstance(trail, deque):
         trail = cell.trail = deque(recalled(cell), maxlen=REMEMBERED)
-    for envelope in passed[-REMEMBERED:]:
-        trail.append((envelope.id, type(envelope.message)))
+    return trail
 
 
 def recalled(cell: Cell) -> list[tuple[int, type]]:

@@ -17,8 +17,6 @@ from papyra._runtime.trail import REMEMBERED, put_by, remember
 
 if TYPE_CHECKING:
     from papyra._runtime.cell import Cell
-    from papyra._runtime.handled import HandledLog
-    from papyra._runtime.site import Site
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +24,16 @@ BUDGET_MESSAGES = 256
 """About so many are handled before the loop has its turn, shared by all actors that have a task."""
 
 LEAST_MESSAGES = 16
+_MOST_SHARES = BUDGET_MESSAGES // LEAST_MESSAGES
 BUDGET_SECONDS = 0.001
+UNREAD = 7
+QUICK_SECONDS = 0.0001
+"""The clock is read after each message, or each eighth where those take no time. A power of two, less one."""
+
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+"""Usual results, which nobody can await."""
+
+set_current = CURRENT.set
 
 
 async def live(cell: Cell) -> None:
@@ -50,21 +57,17 @@ async def _take_turns(cell: Cell) -> None:
         if cell.urgent or box is None:
             if await _attend(cell):
                 return
-        elif box.queue:
-            handled = cell.site.handled
-            await (_drain(cell, box, [], None) if handled is None else _drain_noting(cell, box, handled))
+        elif box.queue or not (cell.retiring or cell.drain_timer):
+            await _handle(cell, box)
         elif cell.drain_timer is not None:
             cell.end_drain()
+        elif box.stash:
+            cell.retiring = False
         else:
-            CURRENT.set(None)  # an idle actor keeps no message alive
-            if cell.retiring and not box.stash:
-                put_by(cell)
-                cell.retire()
-                return
-            if cell.belongings is not None:
-                cell.belongings.begin_idling()
-            cell.waiter = cell.site.loop.create_future()
-            await cell.waiter
+            CURRENT.set(None)
+            put_by(cell)
+            cell.retire()
+            return
 
 
 async def _attend(cell: Cell) -> bool:
@@ -83,80 +86,73 @@ async def _attend(cell: Cell) -> bool:
     return False
 
 
-async def _drain_noting(cell: Cell, box: Mailbox, handled: HandledLog) -> None:
-    if not handled.wants(cell.actor):
-        await _drain(cell, box, [], None)
-        return
-    turn = handled.begin(cell)
-    try:
-        await _drain(cell, box, turn.passed, turn.ends)
-    finally:
-        handled.end(turn)
-    if box.queue and not cell.urgent:
-        await asyncio.sleep(0)
-
-
-async def _drain(  # noqa: C901, PLR0912, PLR0915  # the hot loop
-    cell: Cell, box: Mailbox, passed: list[Envelope], ends: list[float] | None
-) -> None:
-    """Handle messages until there are none, or something goes before them.
-
-    Each is added to ``passed``, and when it ended to ``ends``; where that is wanted, only for one share.
-    """
+async def _handle(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0915  # the hot loop
+    """Handle messages, and wait for more, until something goes before them."""
     site, queue, receive = cell.site, box.queue, cell.actor.receive
     counts, time = site.counts, site.time
-    left, now = _share(site), time()
-    slice_end = now + BUDGET_SECONDS
-    while queue and not cell.urgent:
-        envelope = queue.popleft()
-        if box.waiting:
-            box.make_room()
-        if envelope.deadline is not None and is_over(envelope, time()):
-            site.expire(envelope, cell.ref)
-            left -= 1
-            if left <= 0:  # a heap of them must not keep the loop
-                if ends is not None:
-                    break
-                await asyncio.sleep(0)
-                left, now = _share(site), time()
-                slice_end = now + BUDGET_SECONDS
-            continue
-        cell.current, cell.since = envelope, now
-        CURRENT.set(envelope)
-        message = envelope.message
-        try:
-            result = perform(cell.actor, message) if type(message) in PROXY_MESSAGES else receive(message)
-            if type(result) is CoroutineType or hasattr(type(result), "__await__"):
-                result = await result  # type: ignore[misc]  # its class has __await__
-        except BaseException as error:  # firewall: what an actor raises goes to its supervisor
-            if is_fatal(error):
-                raise
-            await fail(cell, envelope, error, passed)
-            return
-        if cell.current is not envelope:  # it was passed on, put aside or given up meanwhile
-            passed.append(envelope)
-            break
-        cell.current = None
-        counts.handled += 1
-        passed.append(envelope)
-        reply = envelope.reply
-        if reply is not None:
-            if reply.done():
-                site.late_reply(envelope, cell.ref)
-            else:
-                reply.set_result(result)
-        left, now = left - 1, time()
-        if ends is not None:
-            ends.append(now)
-        if left <= 0 or now >= slice_end:
-            if ends is not None:
+    passed: list[tuple[int, type]] = []
+    envelope: Envelope | None
+    while not cell.urgent:
+        if not queue:
+            if cell.retiring or cell.drain_timer is not None:
                 break
             del passed[:-REMEMBERED]
+            envelope = message = result = reply = None  # an idle actor keeps no message alive
+            set_current(None)
+            if cell.belongings is not None:
+                cell.belongings.begin_idling()
+            cell.waiter = site.loop.create_future()
+            await cell.waiter
+            continue
+        left, now, unread = _share(len(site.active)), time(), 0
+        slice_end = now + BUDGET_SECONDS
+        while queue and left and not cell.urgent:
+            left -= 1
+            envelope = queue.popleft()
+            if box.waiting:
+                box.make_room()
+            if envelope.deadline is not None and is_over(envelope, time()):
+                site.expire(envelope, cell.ref)
+                continue
+            cell.current, cell.since = envelope, now
+            set_current(envelope)
+            message = envelope.message
+            message_class = type(message)
+            try:
+                result = perform(cell.actor, message) if message_class in PROXY_MESSAGES else receive(message)
+                kind = type(result)
+                if kind is CoroutineType or (kind not in PLAIN and hasattr(kind, "__await__")):
+                    result = await result  # type: ignore[misc]  # its class has __await__
+            except BaseException as error:  # firewall: what an actor raises goes to its supervisor
+                if is_fatal(error):
+                    raise
+                await fail(cell, envelope, error, passed)
+                return
+            if cell.current is not envelope:  # it was passed on, put aside or given up meanwhile
+                passed.append((envelope.id, message_class))
+                remember(cell, passed)
+                return
+            cell.current = None
+            counts.handled += 1
+            reply = envelope.reply
+            if reply is not None:
+                if reply.done():
+                    site.late_reply(envelope, cell.ref)
+                else:
+                    reply.set_result(result)
+            passed.append((envelope.id, message_class))
+            if left & unread or not queue:
+                continue
+            del passed[:-REMEMBERED]
+            before, now = now, time()
+            if now >= slice_end:
+                break
+            unread = UNREAD if now - before < QUICK_SECONDS else 0
+        if queue:
+            site.now = time()
             await asyncio.sleep(0)
-            left, now = _share(site), time()
-            slice_end = now + BUDGET_SECONDS
     remember(cell, passed)
 
 
-def _share(site: Site) -> int:
-    return max(BUDGET_MESSAGES // (len(site.active) or 1), LEAST_MESSAGES)
+def _share(active: int) -> int:
+    return BUDGET_MESSAGES // active if 0 < active < _MOST_SHARES else LEAST_MESSAGES
