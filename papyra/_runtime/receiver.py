@@ -108,10 +108,7 @@ class Receiver(Identity):
             return self.enqueue(self.wrap(message, None))
         waiter = self.waiter
         if waiter is not None:
-            self.waiter = None
-            site.now = site.time()
-            if not waiter.done():
-                waiter.set_result(None)
+            self._wake(waiter)
         elif self.current is not None or self.urgent:
             site.now = site.time()  # else its task has been about to take its turn since then
         counts, cause = site.counts, current_message()
@@ -158,7 +155,7 @@ class Receiver(Identity):
     ) -> Any:
         """Put ``message`` into the mailbox and wait for the reply."""
         site = self.site
-        if self._is_calling():
+        if current_message() is not None and self._is_calling():
             raise PapyraError(f"{self.path} asks itself while it handles a message, and would wait for ever")
         if isinstance(timeout, Timeout):
             timeout = site.default_timeout
@@ -166,9 +163,9 @@ class Receiver(Identity):
             raise ValueError("nan is no timeout; None waits for ever")
         reply: Future[Any] = site.loop.create_future()
         envelope = self.wrap(message, reply, None, headers)
-        error = self.enqueue(envelope).error
-        if error is not None:
-            raise error
+        delivery = self.enqueue(envelope)
+        if delivery is not TAKEN and delivery.error is not None:
+            raise delivery.error
         if self.box is not None and self.box.on_ask is not None:
             self.box.on_ask(envelope)
         if timeout is None:
@@ -212,8 +209,9 @@ class Receiver(Identity):
         box = self.box
         if box is None:
             box = self.rouse()
-        if self.waiter is not None:
-            self.wake()
+        waiter = self.waiter
+        if waiter is not None:
+            self._wake(waiter)
         self.site.counts.accept(envelope)
         if len(box.queue) < box.capacity:
             box.queue.append(envelope)
@@ -320,14 +318,15 @@ class Receiver(Identity):
 
     def wake(self) -> None:
         """Let the task look around again, if it waits."""
-        waiter = self.waiter
-        if waiter is not None:
-            site = self.site
-            site.check_thread()
-            site.now = site.time()
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        if self.waiter is not None:
+            self.site.check_thread()
+            self._wake(self.waiter)
+
+    def _wake(self, waiter: Future[None]) -> None:
+        self.waiter = None
+        self.site.now = self.site.time()
+        if not waiter.done():
+            waiter.set_result(None)
 
     def retire(self) -> None:
         """Note that the task ends because nothing was to do for a while."""

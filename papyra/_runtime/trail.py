@@ -10,30 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from papyra._runtime.cell import Cell
-    from papyra._runtime.mailbox import Envelope
 
 REMEMBERED = 8
 """So many messages, the newest, are in a crash report beside the one that failed."""
 
 
-def remember(cell: Cell, passed: Sequence[Envelope]) -> None:
+def remember(cell: Cell, passed: Sequence[tuple[int, type]]) -> None:
     """Note what was handled, oldest first."""
-    if passed:
-        trail = _open(cell)
-        for envelope in passed[-REMEMBERED:]:
-            trail.append((envelope.id, envelope.message))  # type: ignore[arg-type]  # its class by now
-
-
-def note(cell: Cell, envelope: Envelope) -> None:
-    """Note one that was not handled to its end."""
-    _open(cell).append((envelope.id, type(envelope.message)))
-
-
-def _open(cell: Cell) -> deque[tuple[int, type]]:
     trail = cell.trail
-    if not isinstance(trail, deque):
+    if type(trail) is not deque:
         trail = cell.trail = deque(recalled(cell), maxlen=REMEMBERED)
-    return trail
+    trail.extend(passed)
 
 
 def recalled(cell: Cell) -> list[tuple[int, type]]:
