@@ -36,6 +36,28 @@ class Turn:
         self.is_over = False
 
 
+class Notes:
+    """Where one recorded actor notes its messages, turn after turn."""
+
+    __slots__ = ("_cell", "_log", "_turn")
+
+    def __init__(self, log: HandledLog, cell: Identity) -> None:
+        self._log = log
+        self._cell = cell
+        self._turn: Turn | None = None
+
+    def begin(self) -> tuple[list[Envelope], list[float]]:
+        """Begin a turn; returns where its messages go, and when each ended."""
+        self._turn = self._log.begin(self._cell)
+        return self._turn.passed, self._turn.ends
+
+    def end(self) -> None:
+        """End the turn, if there is one."""
+        if self._turn is not None:
+            self._log.end(self._turn)
+            self._turn = None
+
+
 class _Handled(NamedTuple):
     """Handled messages, column by column: no message is kept, and a million are quickly noted."""
 

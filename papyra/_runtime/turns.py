@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from papyra._runtime import lifecycle, supervisor
 from papyra._runtime.calls import is_fatal, running_task
 from papyra._runtime.failing import fail
+from papyra._runtime.handled import Notes
 from papyra._runtime.mailbox import CURRENT, Envelope, Mailbox, is_over
 from papyra._runtime.phases import Phase
 from papyra._runtime.proxy_calls import PROXY_MESSAGES, perform
@@ -17,6 +18,7 @@ from papyra._runtime.trail import REMEMBERED, put_by, remember
 
 if TYPE_CHECKING:
     from papyra._runtime.cell import Cell
+    from papyra._runtime.handled import HandledLog
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +60,11 @@ async def _take_turns(cell: Cell) -> None:
             if await _attend(cell):
                 return
         elif box.queue or not (cell.retiring or cell.drain_timer):
-            await _handle(cell, box)
+            handled = cell.site.handled
+            if handled is None or not handled.wants(cell.actor):
+                await _handle(cell, box, None)
+            else:
+                await _handle_noting(cell, box, handled)
         elif cell.drain_timer is not None:
             cell.end_drain()
         elif box.stash:
@@ -86,7 +92,17 @@ async def _attend(cell: Cell) -> bool:
     return False
 
 
-async def _handle(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR0915  # the hot loop
+async def _handle_noting(cell: Cell, box: Mailbox, handled: HandledLog) -> None:
+    notes = Notes(handled, cell)
+    try:
+        await _handle(cell, box, notes)
+    finally:
+        notes.end()
+
+
+async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
+    cell: Cell, box: Mailbox, notes: Notes | None
+) -> None:
     """Handle messages, and wait for more, until something goes before them."""
     site, queue, receive = cell.site, box.queue, cell.actor.receive
     counts, time = site.counts, site.time
@@ -106,6 +122,7 @@ async def _handle(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR
             continue
         left, now, unread = _share(len(site.active)), time(), 0
         slice_end = now + BUDGET_SECONDS
+        noted, ends = (None, None) if notes is None else notes.begin()
         while queue and left and not cell.urgent:
             left -= 1
             envelope = queue.popleft()
@@ -141,6 +158,10 @@ async def _handle(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR
                 else:
                     reply.set_result(result)
             passed.append((envelope.id, message_class))
+            if noted is not None and ends is not None:
+                now = time()
+                noted.append(envelope)
+                ends.append(now)
             if left & unread or not queue:
                 continue
             del passed[:-REMEMBERED]
@@ -148,7 +169,9 @@ async def _handle(cell: Cell, box: Mailbox) -> None:  # noqa: C901, PLR0912, PLR
             if now >= slice_end:
                 break
             unread = UNREAD if now - before < QUICK_SECONDS else 0
-        if queue:
+        if notes is not None:
+            notes.end()
+        if queue and not cell.urgent:
             site.now = time()
             await asyncio.sleep(0)
     remember(cell, passed)
