@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import Future
 from types import CoroutineType
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ BUDGET_MESSAGES = 256
 """About so many are handled before the loop has its turn, shared by all actors that have a task."""
 
 LEAST_MESSAGES = 16
-_MOST_SHARES = BUDGET_MESSAGES // LEAST_MESSAGES
+MOST_SHARES = BUDGET_MESSAGES // LEAST_MESSAGES
 BUDGET_SECONDS = 0.001
 UNREAD = 7
 QUICK_SECONDS = 0.0001
@@ -105,22 +106,25 @@ async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
 ) -> None:
     """Handle messages, and wait for more, until something goes before them."""
     site, queue, receive = cell.site, box.queue, cell.actor.receive
-    counts, time = site.counts, site.time
+    counts, time, loop = site.counts, site.time, site.loop
     passed: list[tuple[int, type]] = []
     envelope: Envelope | None
     while not cell.urgent:
         if not queue:
             if cell.retiring or cell.drain_timer is not None:
                 break
-            del passed[:-REMEMBERED]
             envelope = message = result = reply = None  # an idle actor keeps no message alive
             set_current(None)
             if cell.belongings is not None:
                 cell.belongings.begin_idling()
-            cell.waiter = site.loop.create_future()
-            await cell.waiter
+            waiter: Future[None] = Future(loop=loop)
+            cell.waiter = waiter
+            await waiter
             continue
-        left, now, unread = _share(len(site.active)), time(), 0
+        del passed[:-REMEMBERED]
+        active = len(site.active)
+        left = BUDGET_MESSAGES // active if 0 < active < MOST_SHARES else LEAST_MESSAGES
+        now, unread = time(), 0
         slice_end = now + BUDGET_SECONDS
         noted, ends = (None, None) if notes is None else notes.begin()
         while queue and left and not cell.urgent:
@@ -164,7 +168,6 @@ async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
                 ends.append(now)
             if left & unread or not queue:
                 continue
-            del passed[:-REMEMBERED]
             before, now = now, time()
             if now >= slice_end:
                 break
@@ -175,7 +178,3 @@ async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
             site.now = time()
             await asyncio.sleep(0)
     remember(cell, passed)
-
-
-def _share(active: int) -> int:
-    return BUDGET_MESSAGES // active if 0 < active < _MOST_SHARES else LEAST_MESSAGES
