@@ -143,7 +143,7 @@ class Cell(Receiver):
         target, current = cell_of(ref), self.current
         handled = self.site.handled
         if handled is not None and current is not None and handled.wants(self.actor):
-            handled.note(self, current, self.since)
+            handled.note_passed(self, current, self.since)
         return passing.forward(self, target, message)
 
     def stash(self) -> None:
@@ -363,7 +363,7 @@ class Cell(Receiver):
             self.drain_timer.cancel()
             self.drain_timer = None
         del self.actor, self.factory, self.args, self.policy, self.context, self.scope
-        self.box = self.task = self.waiter = self.parked = None
+        self.box = self.task = self.waiter = None
         self.parent = self.children = self.gone = self.answer = self.stop_waiters = None
         if self.failure is not None and self.failure.stopped is not None and not self.failure.stopped.done():
             self.failure.stopped.set_result(None)

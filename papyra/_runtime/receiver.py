@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from papyra._runtime.facts import End, Origin
     from papyra._runtime.mailbox import MailboxLimits, TickSource
     from papyra._runtime.site import Site
+    from papyra._runtime.wakeups import Sleeper
 
 _DISCARDED_AT_ONCE = 256
 _DISCARDING_SECONDS = 0.002
@@ -43,8 +44,8 @@ class Receiver(Identity):
 
     ``closed`` is the reason of letters for messages that come too late, ``None`` while messages are taken.
     ``box`` is there exactly while ``task`` is; ``waiter`` while that task waits for anything to happen;
-    ``urgent`` tells it to look at anything but messages first; ``current`` is the message that is handled,
-    ``since`` when that began, or up to seven quick ones before. ``end`` is set as soon as the end is decided;
+    ``parked``: it was seen waiting; ``urgent`` tells it to look at anything but messages first; ``current``
+    is the message that is handled, ``since`` when that began. ``end`` is set as soon as the end is decided;
     after it only the names, ``end`` and ``closed`` are of use. Sets are ``None`` until wanted.
     """
 
@@ -73,8 +74,8 @@ class Receiver(Identity):
         self.scope: Context | None = None
         self.box: Mailbox | None = None
         self.task: Task[None] | None = None
-        self.waiter: Future[None] | None = None
-        self.parked: Future[None] | None = None
+        self.waiter: Sleeper | None = None
+        self.parked = False
         self.retiring = False
         self.urgent = True
         self.closed: DeadLetterReason | None = None
@@ -108,16 +109,17 @@ class Receiver(Identity):
             return self.enqueue(self.wrap(message, None))
         waiter = self.waiter
         if waiter is not None:
-            self._wake(waiter)
-        elif self.current is not None or self.urgent:
-            site.now = site.time()  # else its task has been about to take its turn since then
+            self.waiter = None
+            site.wakeups.add(waiter)
         counts, cause = site.counts, current_message()
         counts.newest = number = counts.newest + 1
         if cause is None:
-            envelope = Envelope(message, None, number, 0, number, None, self, None, None, site.now)
+            envelope = Envelope(message, None, number, 0, number, None, self, None, None, site.time())
         else:
             root, sender, carried = cause.root or number, cause.target, cause.headers
-            envelope = Envelope(message, None, number, cause.id, root, sender, self, None, carried, site.now)
+            envelope = Envelope(
+                message, None, number, cause.id, root, sender, self, None, carried, site.time()
+            )
         box.queue.append(envelope)
         return TAKEN
 
@@ -209,9 +211,8 @@ class Receiver(Identity):
         box = self.box
         if box is None:
             box = self.rouse()
-        waiter = self.waiter
-        if waiter is not None:
-            self._wake(waiter)
+        if self.waiter is not None:
+            self.wake()
         self.site.counts.accept(envelope)
         if len(box.queue) < box.capacity:
             box.queue.append(envelope)
@@ -318,19 +319,16 @@ class Receiver(Identity):
 
     def wake(self) -> None:
         """Let the task look around again, if it waits."""
-        if self.waiter is not None:
+        waiter = self.waiter
+        if waiter is not None:
             self.site.check_thread()
-            self._wake(self.waiter)
-
-    def _wake(self, waiter: Future[None]) -> None:
-        self.waiter = None
-        self.site.now = self.site.time()
-        if not waiter.done():
-            waiter.set_result(None)
+            self.waiter = None
+            self.site.wakeups.add(waiter)
 
     def retire(self) -> None:
         """Note that the task ends because nothing was to do for a while."""
-        self.box = self.task = self.parked = None
+        self.box = self.task = None
+        self.parked = False
         self.site.active.discard(self)
 
     def pending(self) -> int:

@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from papyra._runtime.asks import expire
+from papyra._runtime.wakeups import Wakeups
 from papyra.handlers import declared_messages
 from papyra.messages import DeadLetterReason
 
@@ -66,8 +67,7 @@ def _nothing() -> None:
 class Site:
     """One per incarnation. ``active`` are the cells with a task: all with messages, and some that idle.
 
-    ``leaving``: piped work whose actor wants it no more, from its cancellation to its end. ``now``: when a
-    cell last began to wait for its turn of the loop, so the time of this turn or the last.
+    ``leaving``: piped work whose actor wants it no more, from its cancellation to its end.
     """
 
     __slots__ = (
@@ -87,7 +87,6 @@ class Site:
         "letters",
         "live",
         "loop",
-        "now",
         "on_activity",
         "registry",
         "scheduler",
@@ -96,6 +95,7 @@ class Site:
         "thread",
         "time",
         "tree",
+        "wakeups",
     )
 
     def __init__(  # noqa: PLR0913  # its parts, by name
@@ -116,7 +116,7 @@ class Site:
         self.system_id = system.system_id
         self.loop = loop
         self.time = scheduler.time
-        self.now = scheduler.time()
+        self.wakeups = Wakeups(loop)
         self.thread = threading.get_ident()
         self.clock = clock
         self.tree = tree

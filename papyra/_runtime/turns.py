@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import Future
 from types import CoroutineType
 from typing import TYPE_CHECKING
 
 from papyra._runtime import lifecycle, supervisor
 from papyra._runtime.calls import is_fatal, running_task
 from papyra._runtime.failing import fail
-from papyra._runtime.handled import Notes
+from papyra._runtime.handled import NOBODY
 from papyra._runtime.mailbox import CURRENT, Envelope, Mailbox, is_over
 from papyra._runtime.phases import Phase
 from papyra._runtime.proxy_calls import PROXY_MESSAGES, perform
-from papyra._runtime.trail import REMEMBERED, put_by, remember
+from papyra._runtime.trail import open_trail, put_by
+from papyra._runtime.wakeups import Sleeper
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from papyra._runtime.cell import Cell
+    from papyra._runtime.facts import Passed
     from papyra._runtime.handled import HandledLog
 
 _log = logging.getLogger(__name__)
@@ -29,10 +32,6 @@ BUDGET_MESSAGES = 256
 LEAST_MESSAGES = 16
 MOST_SHARES = BUDGET_MESSAGES // LEAST_MESSAGES
 BUDGET_SECONDS = 0.001
-UNREAD = 7
-QUICK_SECONDS = 0.0001
-"""The clock is read after each message, or each eighth where those take no time. A power of two, less one."""
-
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
 """Usual results, which nobody can await."""
 
@@ -55,6 +54,7 @@ async def live(cell: Cell) -> None:
 
 
 async def _take_turns(cell: Cell) -> None:
+    sleeper = Sleeper(cell.site.loop, cell.wake)
     while True:
         box = cell.box
         if cell.urgent or box is None:
@@ -62,10 +62,9 @@ async def _take_turns(cell: Cell) -> None:
                 return
         elif box.queue or not (cell.retiring or cell.drain_timer):
             handled = cell.site.handled
-            if handled is None or not handled.wants(cell.actor):
-                await _handle(cell, box, None)
-            else:
-                await _handle_noting(cell, box, handled)
+            if handled is not None and not handled.wants(cell.actor):
+                handled = None
+            await _handle(cell, box, sleeper, handled)
         elif cell.drain_timer is not None:
             cell.end_drain()
         elif box.stash:
@@ -93,40 +92,33 @@ async def _attend(cell: Cell) -> bool:
     return False
 
 
-async def _handle_noting(cell: Cell, box: Mailbox, handled: HandledLog) -> None:
-    notes = Notes(handled, cell)
-    try:
-        await _handle(cell, box, notes)
-    finally:
-        notes.end()
-
-
 async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
-    cell: Cell, box: Mailbox, notes: Notes | None
+    cell: Cell, box: Mailbox, sleeper: Sleeper, handled: HandledLog | None
 ) -> None:
-    """Handle messages, and wait for more, until something goes before them."""
+    """Handle messages, and wait for more, until something goes before them; ``handled`` hears of them."""
     site, queue, receive = cell.site, box.queue, cell.actor.receive
-    counts, time, loop = site.counts, site.time, site.loop
-    passed: list[tuple[int, type]] = []
+    counts, time, active = site.counts, site.time, site.active
+    who, notes = NOBODY if handled is None else handled.handler(cell), []
+    trail: deque[Passed] | None = None
     envelope: Envelope | None
     while not cell.urgent:
         if not queue:
             if cell.retiring or cell.drain_timer is not None:
-                break
+                return
             envelope = message = result = reply = None  # an idle actor keeps no message alive
             set_current(None)
             if cell.belongings is not None:
                 cell.belongings.begin_idling()
-            waiter: Future[None] = Future(loop=loop)
-            cell.waiter = waiter
-            await waiter
+            cell.parked = False
+            cell.waiter = sleeper
+            await sleeper
             continue
-        del passed[:-REMEMBERED]
-        active = len(site.active)
-        left = BUDGET_MESSAGES // active if 0 < active < MOST_SHARES else LEAST_MESSAGES
-        now, unread = time(), 0
+        if trail is None:
+            trail = open_trail(cell)
+        busy = len(active)
+        left = BUDGET_MESSAGES // busy if 0 < busy < MOST_SHARES else LEAST_MESSAGES
+        now = time()
         slice_end = now + BUDGET_SECONDS
-        noted, ends = (None, None) if notes is None else notes.begin()
         while queue and left and not cell.urgent:
             left -= 1
             envelope = queue.popleft()
@@ -134,6 +126,11 @@ async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
                 box.make_room()
             if envelope.deadline is not None and is_over(envelope, time()):
                 site.expire(envelope, cell.ref)
+                if handled is not None:
+                    handled.pause()
+                now = time()
+                if now >= slice_end:
+                    break
                 continue
             cell.current, cell.since = envelope, now
             set_current(envelope)
@@ -147,12 +144,18 @@ async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
             except BaseException as error:  # firewall: what an actor raises goes to its supervisor
                 if is_fatal(error):
                     raise
-                await fail(cell, envelope, error, passed)
+                await fail(cell, envelope, error)
+                if not cell.is_over:
+                    await asyncio.sleep(0)  # one that fails at each message must not keep the loop
                 return
             if cell.current is not envelope:  # it was passed on, put aside or given up meanwhile
-                passed.append((envelope.id, message_class))
-                remember(cell, passed)
-                return
+                trail.append((envelope.id, message_class))
+                if handled is not None:
+                    handled.pause()
+                now = time()
+                if now >= slice_end:
+                    break
+                continue
             cell.current = None
             counts.handled += 1
             reply = envelope.reply
@@ -161,20 +164,19 @@ async def _handle(  # noqa: C901, PLR0912, PLR0915  # the hot loop
                     site.late_reply(envelope, cell.ref)
                 else:
                     reply.set_result(result)
-            passed.append((envelope.id, message_class))
-            if noted is not None and ends is not None:
-                now = time()
-                noted.append(envelope)
-                ends.append(now)
-            if left & unread or not queue:
-                continue
-            before, now = now, time()
+            began, now = now, time()
+            if handled is None:
+                trail.append((envelope.id, message_class))
+            else:
+                if handled.who is not who:
+                    notes = handled.begin(who, began)
+                note = envelope.id, message_class, envelope.cause, envelope.root, now
+                trail.append(note)
+                notes += note
             if now >= slice_end:
                 break
-            unread = UNREAD if now - before < QUICK_SECONDS else 0
-        if notes is not None:
-            notes.end()
+        if handled is not None:
+            handled.pause()
         if queue and not cell.urgent:
-            site.now = time()
-            await asyncio.sleep(0)
-    remember(cell, passed)
+            site.wakeups.add(sleeper)
+            await sleeper
