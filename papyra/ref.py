@@ -36,8 +36,11 @@ class Delivery:
         """Why the message was refused; ``None`` for one that was taken."""
         return None
 
-    def __await__(self) -> Generator[Any, None, None]:
-        yield from ()
+    if TYPE_CHECKING:
+
+        def __await__(self) -> Generator[Any, None, None]: ...
+    else:
+        __await__ = staticmethod(().__iter__)  # a method of ours would take longer than the rest
 
 
 class Refusal(Delivery):
@@ -74,8 +77,9 @@ class _Endpoint(Protocol):
     def actor_type(self) -> str: ...
     @property
     def is_alive(self) -> bool: ...
-    def tell(
-        self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
+    def tell(self, message: object) -> Delivery: ...
+    def tell_marked(
+        self, message: object, ttl: float | None, headers: Mapping[str, str] | None
     ) -> Delivery: ...
     def send(
         self, message: object, ttl: float | None, headers: Mapping[str, str] | None
@@ -134,7 +138,7 @@ class ActorRef(Generic[M]):
         """
         if ttl is None and headers is None:
             return self._endpoint.tell(message)
-        return self._endpoint.tell(message, ttl, headers)
+        return self._endpoint.tell_marked(message, ttl, headers)
 
     def send(
         self, message: M, *, ttl: float | None = None, headers: Mapping[str, str] | None = None

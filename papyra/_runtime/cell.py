@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 
 
 class Cell(Receiver):
-    """One actor. ``urgent`` tells its task to look at anything but messages first.
-
-    ``ready``: ``on_start`` has succeeded, so ``on_stop`` is due.
-    """
+    """One actor. ``ready``: ``on_start`` has succeeded, so ``on_stop`` is due."""
 
     __slots__ = (
         "actor",
@@ -61,7 +58,6 @@ class Cell(Receiver):
         "resumes_at",
         "stop_waiters",
         "trail",
-        "urgent",
     )
 
     actor: Actor
@@ -88,7 +84,6 @@ class Cell(Receiver):
         self.context = ActorContext(self)
         self.origin = Origin.of(CURRENT.get())
         self.phase = Phase.STARTING
-        self.urgent = True
         self.ready = False
         self.belongings: Belongings | None = None
         self.drain_timer: Alarm | None = None
@@ -148,7 +143,7 @@ class Cell(Receiver):
         target, current = cell_of(ref), self.current
         handled = self.site.handled
         if handled is not None and current is not None and handled.wants(self.actor):
-            handled.note(self, current, self.since)
+            handled.note_passed(self, current, self.since)
         return passing.forward(self, target, message)
 
     def stash(self) -> None:
@@ -368,7 +363,7 @@ class Cell(Receiver):
             self.drain_timer.cancel()
             self.drain_timer = None
         del self.actor, self.factory, self.args, self.policy, self.context, self.scope
-        self.box = self.task = self.waiter = self.parked = None
+        self.box = self.task = self.waiter = None
         self.parent = self.children = self.gone = self.answer = self.stop_waiters = None
         if self.failure is not None and self.failure.stopped is not None and not self.failure.stopped.done():
             self.failure.stopped.set_result(None)

@@ -35,7 +35,8 @@ class Origin:
 
 NOWHERE = Origin()
 
-Trail = deque[tuple[int, type]] | tuple[bytes, *tuple[type, ...]]
+Passed = tuple[int, type, *tuple[object, ...]]
+Trail = deque[Passed] | tuple[bytes, *tuple[type, ...]]
 """Numbers and classes of an actor's last messages: while it has a task, and, smaller, while it idles."""
 
 

@@ -9,14 +9,12 @@ from papyra._runtime import supervisor
 from papyra._runtime.facts import Failure, Handled
 from papyra._runtime.mailbox import Past, Tick
 from papyra._runtime.proxy_calls import RefusedError
-from papyra._runtime.trail import recalled, remember
+from papyra._runtime.trail import open_trail, recalled
 from papyra.exceptions import PapyraError, UnhandledMessage
 from papyra.messages import DeadLetterReason
 from papyra.supervision import MessageFate, SupervisorDecision, goes_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from papyra._runtime.cell import Cell
     from papyra._runtime.mailbox import Envelope
     from papyra.supervision import Verdict
@@ -24,13 +22,12 @@ if TYPE_CHECKING:
 _NO_PAST = Past()
 
 
-async def fail(cell: Cell, envelope: Envelope, error: BaseException, passed: Sequence[Envelope]) -> None:
+async def fail(cell: Cell, envelope: Envelope, error: BaseException) -> None:
     """Account for the message and have the failure decided about."""
-    remember(cell, passed)
     if cell.is_over:
         return
     failure = Failure(error, "receive", envelope, [Handled(*each) for each in recalled(cell)])
-    remember(cell, (envelope,))
+    open_trail(cell).append((envelope.id, type(envelope.message)))
     is_ours = cell.current is envelope or (cell.box is not None and cell.box.take_from_stash(envelope))
     if not is_ours:  # it was passed on, and is accounted for there
         await _decide(cell, failure)

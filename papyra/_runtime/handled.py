@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from papyra._runtime.identity import Identity, type_name
 from papyra.persistence.handled import Handler, handled_lines
@@ -13,66 +13,73 @@ if TYPE_CHECKING:
 
     from papyra._runtime.mailbox import Envelope
     from papyra._runtime.stamps import Stamps
+    from papyra.persistence.handled import Row
     from papyra.persistence.ready import ReadyLine
 
-MOST_TURNS = 64
-"""So many turns, of at most a few hundred messages each, are noted before they are taken in."""
+MOST_NOTES: Final = 16_384
+"""So many messages, or a turn's more, are noted before they are taken in."""
 
-_LOOKS = 2
-
-
-class Turn:
-    """Messages that one actor handles in one go, and when it was done with each."""
-
-    __slots__ = ("began", "cell", "ends", "is_over", "looks", "passed", "taken")
-
-    def __init__(self, cell: Identity, began: float) -> None:
-        self.cell = cell
-        self.began = began
-        self.passed: list[Envelope] = []
-        self.ends: list[float] = []
-        self.taken = 0
-        self.looks = 0
-        self.is_over = False
+NOBODY: Final = Handler("", "", "")
+_WIDTH: Final = 5
 
 
-class _Handled(NamedTuple):
-    """Handled messages, column by column: no message is kept, and a million are quickly noted."""
+class _Turn(NamedTuple):
+    """From note ``first`` on, what ``who`` handled without a pause from ``began`` on."""
 
-    whos: list[Handler]
-    types: list[type]
-    ids: list[int]
-    causes: list[int | str]
-    roots: list[int | str]
-    begins: list[float]
-    ends: list[float]
+    first: int
+    who: Handler
+    began: float
 
-    def add(self, turn: Turn) -> None:
-        """Take in what is new in ``turn``."""
-        start, until = turn.taken, len(turn.ends)
-        passed, cell = turn.passed[start:until], turn.cell
-        turn.taken = until
-        if passed:
-            who = Handler(f"{cell.system_id}:{cell.id}", cell.path, cell.actor_type)
-            self.whos.extend([who] * len(passed))
-            self.types.extend([type(envelope.message) for envelope in passed])
-            self.ids.extend([envelope.id for envelope in passed])
-            self.causes.extend([envelope.cause for envelope in passed])
-            self.roots.extend([envelope.root for envelope in passed])
-            self.begins.append(turn.ends[start - 1] if start else turn.began)
-            self.begins.extend(turn.ends[start : until - 1])
-            self.ends.extend(turn.ends[start:until])
 
-    def in_order(self) -> _Handled:
-        """Return them as they ended: handlers that wait for something let others overtake them."""
-        if self.ends == sorted(self.ends):
-            return self
-        order = sorted(range(len(self.ends)), key=self.ends.__getitem__)
-        return _Handled(*([column[at] for at in order] for column in self))  # type: ignore[arg-type]  # the same columns
+class _Notes:
+    """Handled messages as they ended: each its number, type, cause, root and end, in one flat list.
 
-    def part(self, rows: slice) -> _Handled:
-        """Return some of them."""
-        return _Handled(*(column[rows] for column in self))  # type: ignore[arg-type]  # the same columns
+    That is the quickest, and keeps no message.
+    """
+
+    __slots__ = ("flat", "turns")
+
+    def __init__(self, turns: list[_Turn], flat: list[Any]) -> None:
+        self.turns = turns
+        self.flat = flat
+
+    def __len__(self) -> int:
+        return len(self.flat) // _WIDTH
+
+    @property
+    def ends(self) -> list[float]:
+        """When each ended."""
+        return self.flat[_WIDTH - 1 :: _WIDTH]
+
+    def split(self, count: int) -> tuple[_Notes, _Notes]:
+        """Return the first ``count`` of them, and the others."""
+        before = [turn for turn in self.turns if turn.first < count]
+        behind = [turn._replace(first=turn.first - count) for turn in self.turns[len(before) :]]
+        cut = count * _WIDTH
+        if len(self) > count and not (behind and behind[0].first == 0):
+            behind.insert(0, _Turn(0, before[-1].who, self.flat[cut - 1]))
+        return _Notes(before, self.flat[:cut]), _Notes(behind, self.flat[cut:])
+
+    def rows(self, times: Iterator[int]) -> Iterator[Row]:
+        """Return what to store of them; ``times`` are in microseconds."""
+        flat, ends = self.flat, self.ends
+        whos: list[Handler] = []
+        begins: list[float] = []
+        stops = [*(turn.first for turn in self.turns[1:]), len(self)]
+        for (first, who, began), stop in zip(self.turns, stops, strict=True):
+            whos += [who] * (stop - first)
+            begins.append(began)
+            begins += ends[first : stop - 1]
+        return zip(
+            [time / 1e6 for time in times],
+            whos,
+            map(type_name, flat[1::_WIDTH]),
+            flat[::_WIDTH],
+            flat[2::_WIDTH],
+            flat[3::_WIDTH],
+            [int((end - begin) * 1e6) / 1e6 for begin, end in zip(begins, ends, strict=True)],
+            strict=True,
+        )
 
 
 class HandledRun:
@@ -81,19 +88,19 @@ class HandledRun:
     ``floor``, ``reading``, in microseconds: the record before the first, and the time at ``now`` of the ends.
     """
 
-    __slots__ = ("_floor", "_handled", "_incarnation", "_now", "_reading", "_system_id", "seq")
+    __slots__ = ("_floor", "_incarnation", "_notes", "_now", "_reading", "_system_id", "seq")
 
     def __init__(
-        self, system_id: str, incarnation: str, handled: _Handled, place: tuple[int, int, int], now: float
+        self, system_id: str, incarnation: str, notes: _Notes, place: tuple[int, int, int], now: float
     ) -> None:
         self.seq, self._floor, self._reading = place
         self._system_id = system_id
         self._incarnation = incarnation
-        self._handled = handled
+        self._notes = notes
         self._now = now
 
     def __len__(self) -> int:
-        return len(self._handled.ids)
+        return len(self._notes)
 
     @property
     def latest(self) -> int:
@@ -108,17 +115,15 @@ class HandledRun:
     def split(self, count: int) -> HandledRun:
         """Take the first ``count`` out."""
         place = self.seq, self._floor, self._reading
-        part = HandledRun(
-            self._system_id, self._incarnation, self._handled.part(slice(count)), place, self._now
-        )
+        notes, self._notes = self._notes.split(count)
+        part = HandledRun(self._system_id, self._incarnation, notes, place, self._now)
         *_, self._floor = part._times()
         self.seq += count
-        self._handled = self._handled.part(slice(count, None))
         return part
 
     def _times(self) -> Iterator[int]:
         floor, reading, now = self._floor, self._reading, self._now
-        for end in self._handled.ends:
+        for end in self._notes.ends:
             floor += 1
             time = reading - int((now - end) * 1e6)
             floor = max(floor, time)
@@ -126,96 +131,76 @@ class HandledRun:
 
     def lines(self) -> list[ReadyLine]:
         """Make the events."""
-        handled = self._handled
-        rows = zip(
-            [time / 1e6 for time in self._times()],
-            handled.whos,
-            map(type_name, handled.types),
-            handled.ids,
-            handled.causes,
-            handled.roots,
-            [int((end - begin) * 1e6) / 1e6 for begin, end in zip(handled.begins, handled.ends, strict=True)],
-            strict=True,
-        )
+        rows = self._notes.rows(self._times())
         return handled_lines(self._system_id, self._incarnation, self.seq, rows)
 
 
 class HandledLog:
-    """The turns of recorded actors that are not taken in yet; ``on_due`` is called when there is news.
+    """What recorded actors have handled and is not taken in yet; ``on_due`` is called for the first of it.
 
-    ``which``: the classes of the actors whose messages are recorded. ``time``: the clock of turns.
+    ``who``: whose turn it is, as far as it was noted. ``which``: the classes of the actors whose messages are
+    recorded. ``time``: the clock of turns.
     """
 
     def __init__(
         self, system_id: str, time: Callable[[], float], on_due: Callable[[], None], which: Collection[type]
     ) -> None:
-        self.turns: list[Turn] = []
+        self.who = NOBODY
+        self.on_due = on_due
+        self._notes = _Notes([], [])
         self._system_id = system_id
         self._time = time
-        self._on_due = on_due
         self._which = tuple(which)
+
+    def __len__(self) -> int:
+        return len(self._notes)
 
     def wants(self, actor: object) -> bool:
         """Whether what ``actor`` handles is recorded."""
         return isinstance(actor, self._which)
 
-    def begin(self, cell: Identity) -> Turn:
-        """Return where ``cell`` notes the messages of its next turn."""
-        turn = Turn(cell, self._time())
-        self.turns.append(turn)
-        self._on_due()
-        return turn
+    def handler(self, cell: Identity) -> Handler:
+        """Return what notes name ``cell`` by."""
+        return Handler(f"{cell.system_id}:{cell.id}", cell.path, cell.actor_type)
 
-    def end(self, turn: Turn) -> None:
-        """Hear that nothing more comes of ``turn``."""
-        turn.is_over = True
-        self._on_due()
+    def begin(self, who: Handler, began: float) -> list[Any]:
+        """Begin a turn of ``who``, with a message that began then; returns where that is noted at once.
 
-    def note(self, cell: Identity, envelope: Envelope, since: float) -> None:
-        """Note a message that was passed on, and is handled with that."""
-        turn = self.begin(cell)
-        turn.began = since
-        turn.passed.append(envelope)
-        turn.ends.append(self._time())
-        self.end(turn)
-
-    @property
-    def count(self) -> int:
-        """How many messages wait to be taken in."""
-        return sum(len(turn.ends) - turn.taken for turn in self.turns)
-
-    def is_quiet(self) -> bool:
-        """Count a look; whether nothing comes soon but what calls ``on_due`` anyway.
-
-        A turn lasts a millisecond, and until its last handler ends. So of what was looked at twice, not at
-        once, only that one is still to come.
+        Its number, type, cause, root and end; and what follows without a pause, as long as it is `who`.
         """
-        for turn in self.turns:
-            turn.looks += 1
-        return all(turn.looks >= _LOOKS for turn in self.turns)
+        notes = self._notes
+        if not notes.flat:
+            self.on_due()
+        self.who = who
+        notes.turns.append(_Turn(len(notes), who, began))
+        return notes.flat
+
+    def pause(self) -> None:
+        """End a turn: what is noted next began later than the last one ended."""
+        self.who = NOBODY
+        if len(self._notes) >= MOST_NOTES:
+            self.on_due()
+
+    def note_passed(self, cell: Identity, envelope: Envelope, since: float) -> None:
+        """Note a message that was passed on, and is handled with that."""
+        flat = self.begin(self.handler(cell), since)
+        flat += (envelope.id, type(envelope.message), envelope.cause, envelope.root, self._time())
 
     def discard(self) -> int:
         """Forget what waits; returns how many messages that were."""
-        count = self.count
-        self._take()
-        return count
+        return len(self._take())
 
     def take(self, stamps: Stamps) -> HandledRun | None:
         """Return what waits, numbered, and begin anew."""
-        has_one_turn = len(self.turns) == 1
-        handled = self._take()
-        if not has_one_turn:
-            handled = handled.in_order()
-        if not handled.ids:
+        notes = self._notes
+        if not notes.flat:
             return None
         place = stamps.peek_run(RecordKind.EVENT)
-        run = HandledRun(self._system_id, stamps.incarnation, handled, place, self._time())
+        run = HandledRun(self._system_id, stamps.incarnation, notes, place, self._time())
         stamps.take_run(RecordKind.EVENT, len(run), run.latest)
+        self._take()
         return run
 
-    def _take(self) -> _Handled:
-        handled = _Handled([], [], [], [], [], [], [])
-        for turn in self.turns:
-            handled.add(turn)
-        self.turns = [turn for turn in self.turns if not turn.is_over]
-        return handled
+    def _take(self) -> _Notes:
+        notes, self._notes, self.who = self._notes, _Notes([], []), NOBODY
+        return notes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from papyra._runtime.backlog import Backlog
-from papyra._runtime.handled import MOST_TURNS, HandledLog
+from papyra._runtime.handled import MOST_NOTES, HandledLog
 from papyra._runtime.sealing import BARE, Sealed, Sealing, stamped
 from papyra._runtime.stamps import Stamps
 from papyra.payloads import DEFAULT_LIMITS
@@ -73,7 +73,7 @@ class Intake(ABC):
     @property
     def queued(self) -> int:
         """Records that are not durable yet, loss notes included."""
-        return len(self._backlog) + self.handled.count
+        return len(self._backlog) + len(self.handled)
 
     @property
     def queued_bytes(self) -> int:
@@ -123,19 +123,19 @@ class Intake(ABC):
                     self._has_pushed(self._backlog.push_run(run))
                 return
         except Exception:  # noqa: BLE001  # the recorder's firewall
-            _log.exception("%d handled messages could not be recorded", self.handled.count)
+            _log.exception("%d handled messages could not be recorded", len(self.handled))
         self._unwritable[RecordKind.EVENT] += self.handled.discard()
 
     def _hear_of_handled(self) -> None:
-        if len(self.handled.turns) >= MOST_TURNS:
+        if len(self.handled) >= MOST_NOTES:
             self.take_handled()
         if not self._is_asked_for_handled:
             self._is_asked_for_handled = True
             asyncio.get_running_loop().call_soon(self._look_at_handled, context=Context())
 
     def _look_at_handled(self) -> None:
+        self._is_asked_for_handled = bool(self.handled)
         self.take_handled()
-        self._is_asked_for_handled = not self.handled.is_quiet()
         if self._is_asked_for_handled:
             loop = asyncio.get_running_loop()
             loop.call_later(_LOOK_AGAIN_SECONDS, self._look_at_handled, context=Context())
@@ -144,7 +144,7 @@ class Intake(ABC):
         if not self.is_open:
             self._unwritable[record.kind] += 1
             return
-        if self.handled.turns:
+        if self.handled:
             self.take_handled()
         self._has_pushed(self._backlog.push(self._stamp(record, sealed), sealed.size))
 
@@ -153,7 +153,7 @@ class Intake(ABC):
             event.timestamp = self._clock.now()
             self._unwritable[RecordKind.EVENT] += 1
             return
-        if self.handled.turns:
+        if self.handled:
             self.take_handled()
         event.timestamp = self._stamps.time()
         event.incarnation = self._begun_incarnation()

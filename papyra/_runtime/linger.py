@@ -51,8 +51,8 @@ class Linger:
 
 
 def _look_at(receiver: Receiver) -> None:
-    waiter, box = receiver.waiter, receiver.box
-    if waiter is not None and waiter is receiver.parked and not (box is not None and box.stash):
+    is_waiting, box = receiver.waiter is not None, receiver.box
+    if is_waiting and receiver.parked and not (box is not None and box.stash):
         receiver.retiring = True
         receiver.wake()
-    receiver.parked = waiter
+    receiver.parked = is_waiting

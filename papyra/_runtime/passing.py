@@ -30,7 +30,7 @@ def forward(cell: Receiver, target: Receiver, message: object) -> Delivery:
     passed_on = Envelope(
         current.message if message is CURRENT_MESSAGE else message,
         current.reply,
-        next(cell.site.ids),
+        0,
         current.id,
         current.root or current.id,
         current.sender,

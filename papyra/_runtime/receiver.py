@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from papyra._runtime.facts import End, Origin
     from papyra._runtime.mailbox import MailboxLimits, TickSource
     from papyra._runtime.site import Site
+    from papyra._runtime.wakeups import Sleeper
 
 _DISCARDED_AT_ONCE = 256
 _DISCARDING_SECONDS = 0.002
+current_message = CURRENT.get
 N = TypeVar("N", bound=Notice)
 
 
@@ -42,8 +44,9 @@ class Receiver(Identity):
 
     ``closed`` is the reason of letters for messages that come too late, ``None`` while messages are taken.
     ``box`` is there exactly while ``task`` is; ``waiter`` while that task waits for anything to happen;
-    ``current`` is the message that is handled, ``since`` when that began. ``end`` is set as soon as the end
-    is decided; after it only the names, ``end`` and ``closed`` are of use. Sets are ``None`` until wanted.
+    ``parked``: it was seen waiting; ``urgent`` tells it to look at anything but messages first; ``current``
+    is the message that is handled, ``since`` when that began. ``end`` is set as soon as the end is decided;
+    after it only the names, ``end`` and ``closed`` are of use. Sets are ``None`` until wanted.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Receiver(Identity):
         "since",
         "site",
         "task",
+        "urgent",
         "waiter",
         "watchers",
         "watching",
@@ -70,9 +74,10 @@ class Receiver(Identity):
         self.scope: Context | None = None
         self.box: Mailbox | None = None
         self.task: Task[None] | None = None
-        self.waiter: Future[None] | None = None
-        self.parked: Future[None] | None = None
+        self.waiter: Sleeper | None = None
+        self.parked = False
         self.retiring = False
+        self.urgent = True
         self.closed: DeadLetterReason | None = None
         self.current: Envelope | None = None
         self.since = 0.0
@@ -95,39 +100,32 @@ class Receiver(Identity):
         """A reference to this actor; all of them are equal."""
         return ActorRef(self)
 
-    def tell(
-        self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
-    ) -> Delivery:
+    def tell(self, message: object) -> Delivery:
         """Put ``message`` into the mailbox; the order of these calls is the order of handling."""
-        site = self.site
+        site, box = self.site, self.box
         if get_ident() != site.thread:  # the counts, and so the accounting, are this thread's
             site.check_thread()
-        number, cause = next(site.ids), CURRENT.get()
+        if box is None or self.closed is not None or len(box.queue) >= box.capacity:
+            return self.enqueue(self.wrap(message, None))
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            site.wakeups.add(waiter)
+        counts, cause = site.counts, current_message()
+        counts.newest = number = counts.newest + 1
         if cause is None:
             envelope = Envelope(message, None, number, 0, number, None, self, None, None, site.time())
         else:
+            root, sender, carried = cause.root or number, cause.target, cause.headers
             envelope = Envelope(
-                message,
-                None,
-                number,
-                cause.id,
-                cause.root or number,
-                cause.target,
-                self,
-                None,
-                cause.headers,
-                site.time(),
+                message, None, number, cause.id, root, sender, self, None, carried, site.time()
             )
-        if ttl is not None or headers is not None:
-            _mark(envelope, ttl, headers)
-        box = self.box
-        if self.closed is not None or box is None or len(box.queue) >= box.capacity:
-            return self.enqueue(envelope)
-        if self.waiter is not None:
-            self.wake()
-        site.counts.accepted += 1
         box.queue.append(envelope)
         return TAKEN
+
+    def tell_marked(self, message: object, ttl: float | None, headers: Mapping[str, str] | None) -> Delivery:
+        """Do so with a time to live, or headers."""
+        return self.enqueue(self.wrap(message, None, ttl, headers))
 
     async def send(
         self, message: object, ttl: float | None = None, headers: Mapping[str, str] | None = None
@@ -159,7 +157,7 @@ class Receiver(Identity):
     ) -> Any:
         """Put ``message`` into the mailbox and wait for the reply."""
         site = self.site
-        if self._is_calling():
+        if current_message() is not None and self._is_calling():
             raise PapyraError(f"{self.path} asks itself while it handles a message, and would wait for ever")
         if isinstance(timeout, Timeout):
             timeout = site.default_timeout
@@ -167,9 +165,9 @@ class Receiver(Identity):
             raise ValueError("nan is no timeout; None waits for ever")
         reply: Future[Any] = site.loop.create_future()
         envelope = self.wrap(message, reply, None, headers)
-        error = self.enqueue(envelope).error
-        if error is not None:
-            raise error
+        delivery = self.enqueue(envelope)
+        if delivery is not TAKEN and delivery.error is not None:
+            raise delivery.error
         if self.box is not None and self.box.on_ask is not None:
             self.box.on_ask(envelope)
         if timeout is None:
@@ -182,7 +180,7 @@ class Receiver(Identity):
             alarm.cancel()
 
     def _is_calling(self) -> bool:
-        current = CURRENT.get()
+        current = current_message()
         return current is not None and current.target is self and asyncio.current_task() is self.task
 
     def wrap(
@@ -192,18 +190,16 @@ class Receiver(Identity):
         ttl: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Envelope:
-        """Return ``message`` with a number, and with what caused it."""
+        """Return ``message`` with what caused it; it gets its number when it is accepted."""
         site = self.site
         if get_ident() != site.thread:
             site.check_thread()
-        number, cause = next(site.ids), CURRENT.get()
+        cause, at = current_message(), site.time()
         if cause is None:
-            envelope = Envelope(message, reply, number, 0, number, None, self, None, None, site.time())
+            envelope = Envelope(message, reply, 0, 0, 0, None, self, None, None, at)
         else:
-            root, carried = cause.root or number, cause.headers
-            envelope = Envelope(
-                message, reply, number, cause.id, root, cause.target, self, None, carried, site.time()
-            )
+            sender, carried = cause.target, cause.headers
+            envelope = Envelope(message, reply, 0, cause.id, cause.root, sender, self, None, carried, at)
         if ttl is not None or headers is not None:
             _mark(envelope, ttl, headers)
         return envelope
@@ -217,7 +213,7 @@ class Receiver(Identity):
             box = self.rouse()
         if self.waiter is not None:
             self.wake()
-        self.site.counts.accepted += 1
+        self.site.counts.accept(envelope)
         if len(box.queue) < box.capacity:
             box.queue.append(envelope)
             return TAKEN
@@ -252,13 +248,13 @@ class Receiver(Identity):
         """Take in what its sender has waited for to find room."""
         if self.closed is not None or self.box is None:
             return self.refuse(envelope).error
-        self.site.counts.accepted += 1
+        self.site.counts.accept(envelope)
         self.box.queue.append(envelope)
         return None
 
     def refuse(self, envelope: Envelope) -> Refusal:
         """Account for a message that came too late."""
-        self.site.counts.accepted += 1
+        self.site.counts.accept(envelope)
         self.site.counts.dead += 1
         self.site.letters.add(envelope, self.ref, self.closed or DeadLetterReason.TARGET_STOPPED)
         return Refusal(self.stopped_error())
@@ -281,10 +277,9 @@ class Receiver(Identity):
             return None
         box = self.rouse() if self.box is None else self.box
         self.wake()
-        site, number = self.site, next(self.site.ids)
-        root = origin.root or number
-        site.counts.accepted += 1
-        notice = kind(message, None, number, origin.id, root, sender, self, deadline, None, site.time())
+        at = self.site.time()
+        notice = kind(message, None, 0, origin.id, origin.root, sender, self, deadline, None, at)
+        self.site.counts.accept(notice)
         box.queue.append(notice)
         return notice
 
@@ -297,8 +292,7 @@ class Receiver(Identity):
         """Act as if what waits of ``source`` had never been sent; ``None``: what waits of any timer."""
         box = self.box
         if box is not None and (source is None or source.tick is not None or box.stash):
-            count = box.withdraw_ticks(source)  # first: the room it makes may be taken, and counted, at once
-            self.site.counts.accepted -= count
+            self.site.counts.taken_back += box.withdraw_ticks(source)
 
     def rouse(self) -> Mailbox:
         """Begin a task for what comes next."""
@@ -329,12 +323,12 @@ class Receiver(Identity):
         if waiter is not None:
             self.site.check_thread()
             self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+            self.site.wakeups.add(waiter)
 
     def retire(self) -> None:
         """Note that the task ends because nothing was to do for a while."""
-        self.box = self.task = self.parked = None
+        self.box = self.task = None
+        self.parked = False
         self.site.active.discard(self)
 
     def pending(self) -> int:

@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from papyra._runtime.asks import expire
+from papyra._runtime.wakeups import Wakeups
 from papyra.handlers import declared_messages
 from papyra.messages import DeadLetterReason
 
@@ -31,17 +32,32 @@ _log = logging.getLogger(__name__)
 
 
 class Counts:
-    """How many messages came to each end; what is pending is counted where it waits."""
+    """How many messages came to each end; what is pending is counted where it waits.
 
-    __slots__ = ("accepted", "dead", "expired", "failed", "handled", "late_replies")
+    A message gets its number when it is accepted, so ``newest``, the last one given, counts them too.
+    """
+
+    __slots__ = ("dead", "expired", "failed", "handled", "late_replies", "newest", "taken_back")
 
     def __init__(self) -> None:
-        self.accepted = 0
+        self.newest = 0
+        self.taken_back = 0
         self.handled = 0
         self.failed = 0
         self.dead = 0
         self.expired = 0
         self.late_replies = 0
+
+    @property
+    def accepted(self) -> int:
+        """How many messages were accepted."""
+        return self.newest - self.taken_back
+
+    def accept(self, envelope: Envelope) -> None:
+        """Count ``envelope`` by giving it its number."""
+        self.newest = envelope.id = self.newest + 1
+        if not envelope.root:
+            envelope.root = envelope.id
 
 
 def _nothing() -> None:
@@ -64,7 +80,6 @@ class Site:
         "default_timeout",
         "emptied",
         "handled",
-        "ids",
         "is_closing",
         "journal",
         "known_classes",
@@ -80,6 +95,7 @@ class Site:
         "thread",
         "time",
         "tree",
+        "wakeups",
     )
 
     def __init__(  # noqa: PLR0913  # its parts, by name
@@ -100,6 +116,7 @@ class Site:
         self.system_id = system.system_id
         self.loop = loop
         self.time = scheduler.time
+        self.wakeups = Wakeups(loop)
         self.thread = threading.get_ident()
         self.clock = clock
         self.tree = tree
@@ -111,7 +128,6 @@ class Site:
         self.on_activity: Callable[[], None] = _nothing
         self.default_timeout = default_timeout
         self.decision_seconds = 30.0 if default_timeout is None else default_timeout
-        self.ids = count(1)
         self.actor_ids = count(1)
         self.emptied: Future[None] | None = None
         self.handled: HandledLog | None = None

@@ -1,4 +1,4 @@
-"""The last messages of an actor, for crash reports: numbers and classes, which keep no message alive."""
+"""The last messages of an actor, for crash reports: by number and class, which keep no message alive."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from papyra._runtime.cell import Cell
-    from papyra._runtime.mailbox import Envelope
+    from papyra._runtime.facts import Passed
 
 REMEMBERED = 8
 """So many messages, the newest, are in a crash report beside the one that failed."""
 
 
-def remember(cell: Cell, passed: Sequence[Envelope]) -> None:
-    """Note what was handled, oldest first."""
+def open_trail(cell: Cell) -> deque[Passed]:
+    """Return where messages are noted, oldest first."""
     trail = cell.trail
-    if type(trail) is not deque:
+    if not isinstance(trail, deque):
         trail = cell.trail = deque(recalled(cell), maxlen=REMEMBERED)
-    for envelope in passed[-REMEMBERED:]:
-        trail.append((envelope.id, type(envelope.message)))
+    return trail
 
 
 def recalled(cell: Cell) -> list[tuple[int, type]]:
@@ -31,7 +28,7 @@ def recalled(cell: Cell) -> list[tuple[int, type]]:
     if trail is None:
         return []
     if isinstance(trail, deque):
-        return list(trail)
+        return [passed[:2] for passed in trail]
     numbers, *classes = trail
     return list(zip(array("q", numbers), classes, strict=True))
 
@@ -40,5 +37,5 @@ def put_by(cell: Cell) -> None:
     """Make the trail small, for a time without messages."""
     trail = cell.trail
     if isinstance(trail, deque):
-        numbers = array("q", (number for number, _ in trail))
-        cell.trail = (numbers.tobytes(), *(cls for _, cls in trail)) if trail else None
+        numbers = array("q", [passed[0] for passed in trail])
+        cell.trail = (numbers.tobytes(), *(passed[1] for passed in trail)) if trail else None

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papyra._runtime.identity import Identity
-from papyra._runtime.mailbox import Envelope
 from papyra.exceptions import InvalidRecordError
 from papyra.persistence.models import PersistedEvent, Record
 from tests.unit.recorder.stores import Desk, ScriptedStore, audit, event, letter
@@ -22,13 +21,10 @@ RAW: dict[str, Callable[[], Record]] = {"event": event, "audit": audit, "letter"
 
 
 def handle(log: HandledLog, count: int, first_id: int) -> None:
-    """Handle so many messages in one turn."""
-    cell = Identity("orders", 7, "desk", "/desk")
-    turn = log.begin(cell)
+    """Handle so many messages, one after another."""
+    desk = log.handler(Identity("orders", 7, "desk", "/desk"))
     for number in range(first_id, first_id + count):
-        turn.passed.append(Envelope(number, None, number, 0, number, None, cell, None, None, 0.0))
-        turn.ends.append(0.0)
-    log.end(turn)
+        log.begin(desk, 0.0).extend((number, int, 0, number, 0.0))
 
 
 @settings(deadline=None)

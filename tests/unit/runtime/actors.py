@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STOP = SupervisionPolicy(Strategy.STOP)
 RESTART = SupervisionPolicy(Strategy.RESTART)
+RESUME = SupervisionPolicy(Strategy.RESUME)
 ESCALATE = SupervisionPolicy(Strategy.ESCALATE)
 
 
