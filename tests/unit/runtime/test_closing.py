@@ -108,15 +108,17 @@ async def test_r6_piped_work_that_ignores_its_end_is_given_up_and_on_record() ->
             except asyncio.CancelledError:
                 continue
 
-    system = ActorSystem(persistence=store, shutdown_timeout=0.1)
-    await system.start()
-    await system.spawn(Doer).ask(piping(ignore))
-    await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        await system.aclose()
-    assert store.events[-1].payload["pipes_left"] == 1  # type: ignore[index]
-    assert store.events[-1].payload["killed"] == []  # type: ignore[index]
-    leave.set()
+    system = ActorSystem(persistence=store, shutdown_timeout=0.5)
+    try:
+        await system.start()
+        await system.spawn(Doer).ask(piping(ignore))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await system.aclose()
+        assert store.events[-1].payload["pipes_left"] == 1  # type: ignore[index]
+        assert store.events[-1].payload["killed"] == []  # type: ignore[index]
+    finally:
+        leave.set()  # else a failure would leave the loop waiting for it for ever
 
 
 async def test_r6_piped_work_that_cleans_up_is_waited_for() -> None:
