@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,7 @@ from papyra.node import Node
 from papyra.persistence.models import EventType, LossNote, RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from papyra.persistence.codec import Head
 
@@ -88,6 +88,11 @@ class _Sequence:
             self.runs.append(_Run(seq, checksum))
             return Placement.NEXT, skipped
         return self._place_before_end(seq, checksum), 0
+
+    @property
+    def end(self) -> int:
+        """The number after the highest; 0 while there is none."""
+        return self.runs[-1].end if self.runs else 0
 
     def extend(self, first: int, checksums: Iterable[int]) -> bool:
         """Add neighbours to the last run, if they go on where it ends; whether they do."""
@@ -173,6 +178,28 @@ class HistoryCheck:
                 node, seen = self._open[head.incarnation]
                 self._open[head.incarnation] = node, max(seen, head.timestamp)
         return placement
+
+    def add_all(self, heads: Sequence[Head], checksums: Sequence[int]) -> Collection[Stream]:
+        """Take records that only go on: each is next in a known stream, and tells of no life and no loss.
+
+        Returns their streams; none, and nothing is taken, where one of them needs a look of its own.
+        """
+        if not _TELLING.isdisjoint([head.event_type for head in heads]):
+            return ()
+        rows = _by_stream(heads, checksums)
+        for stream, row in rows.items():
+            sequence = self._sequences.get(stream)
+            if sequence is None or row.seqs != [*range(sequence.end, sequence.end + len(row.seqs))]:
+                return ()
+        for stream, row in rows.items():
+            self._sequences[stream].extend(row.seqs[0], row.checksums)
+            incarnation = stream[0]
+            if incarnation in self._open:
+                node, seen = self._open[incarnation]
+                newest = max(row.timestamps)
+                self._open[incarnation] = node, max(seen, newest)
+        self.skipped = 0
+        return rows.keys()
 
     def place(self, stream: Stream, seq: int, checksum: int) -> Placement:
         """Take a number alone, of which nothing else is to be learned."""
@@ -270,6 +297,32 @@ class HistoryCheck:
             if is_lost:
                 lost.append(OpenIncarnation(incarnation=incarnation, node=node, last_seen=seen))
         return lost
+
+
+class _Row(NamedTuple):
+    """What records of one stream say, in their order."""
+
+    seqs: list[int]
+    timestamps: list[float]
+    checksums: Sequence[int]
+
+
+def _by_stream(heads: Sequence[Head], checksums: Sequence[int]) -> dict[Stream, _Row]:
+    incarnation, kind = heads[0].incarnation, heads[0].kind
+    is_one = [head.incarnation for head in heads].count(incarnation) == len(heads)
+    if is_one and [head.kind for head in heads].count(kind) == len(heads):
+        return {(incarnation, kind): _row(heads, checksums)}
+    places: dict[Stream, list[int]] = {}
+    for at, head in enumerate(heads):
+        places.setdefault((head.incarnation, head.kind), []).append(at)
+    return {
+        stream: _row([heads[at] for at in found], [checksums[at] for at in found])
+        for stream, found in places.items()
+    }
+
+
+def _row(heads: Sequence[Head], checksums: Sequence[int]) -> _Row:
+    return _Row([head.seq for head in heads], [head.timestamp for head in heads], checksums)
 
 
 def loss_note_of(head: Head) -> LossNote | None:
