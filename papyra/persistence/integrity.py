@@ -6,7 +6,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -186,20 +187,26 @@ class HistoryCheck:
         """
         if not _TELLING.isdisjoint([head.event_type for head in heads]):
             return ()
-        rows = _by_stream(heads, checksums)
-        for stream, row in rows.items():
+        seqs, runs = [head.seq for head in heads], _runs(heads)
+        ends: dict[Stream, int] = {}
+        for stream, part in runs:
             sequence = self._sequences.get(stream)
-            if sequence is None or row.seqs != [*range(sequence.end, sequence.end + len(row.seqs))]:
+            if sequence is None:
                 return ()
-        for stream, row in rows.items():
-            self._sequences[stream].extend(row.seqs[0], row.checksums)
+            first = ends.get(stream, sequence.end)
+            ends[stream] = first + part.stop - part.start
+            if seqs[part] != [*range(first, ends[stream])]:
+                return ()
+        timestamps = [head.timestamp for head in heads]
+        for stream, part in runs:
+            self._sequences[stream].extend(seqs[part.start], checksums[part])
             incarnation = stream[0]
             if incarnation in self._open:
                 node, seen = self._open[incarnation]
-                newest = max(row.timestamps)
+                newest = max(timestamps[part])
                 self._open[incarnation] = node, max(seen, newest)
         self.skipped = 0
-        return rows.keys()
+        return ends.keys()
 
     def place(self, stream: Stream, seq: int, checksum: int) -> Placement:
         """Take a number alone, of which nothing else is to be learned."""
@@ -299,30 +306,21 @@ class HistoryCheck:
         return lost
 
 
-class _Row(NamedTuple):
-    """What records of one stream say, in their order."""
-
-    seqs: list[int]
-    timestamps: list[float]
-    checksums: Sequence[int]
-
-
-def _by_stream(heads: Sequence[Head], checksums: Sequence[int]) -> dict[Stream, _Row]:
-    incarnation, kind = heads[0].incarnation, heads[0].kind
-    is_one = [head.incarnation for head in heads].count(incarnation) == len(heads)
-    if is_one and [head.kind for head in heads].count(kind) == len(heads):
-        return {(incarnation, kind): _row(heads, checksums)}
-    places: dict[Stream, list[int]] = {}
-    for at, head in enumerate(heads):
-        places.setdefault((head.incarnation, head.kind), []).append(at)
-    return {
-        stream: _row([heads[at] for at in found], [checksums[at] for at in found])
-        for stream, found in places.items()
-    }
-
-
-def _row(heads: Sequence[Head], checksums: Sequence[int]) -> _Row:
-    return _Row([head.seq for head in heads], [head.timestamp for head in heads], checksums)
+def _runs(heads: Sequence[Head]) -> list[tuple[Stream, slice]]:
+    """Return the stretches of neighbours that are of one stream, in order."""
+    incarnation, kinds = heads[0].incarnation, [head.kind for head in heads]
+    incarnations = [head.incarnation for head in heads]
+    is_one_life = incarnations.count(incarnation) == len(heads)
+    if is_one_life and kinds.count(kinds[0]) == len(kinds):
+        return [((incarnation, kinds[0]), slice(0, len(heads)))]
+    runs, start = [], 0
+    if is_one_life:
+        incarnations = [incarnation] * len(heads)  # one object, which is equal to itself at once
+    for stream, same in groupby(zip(incarnations, kinds, strict=True)):
+        stop = start + len([*same])
+        runs.append((stream, slice(start, stop)))
+        start = stop
+    return runs
 
 
 def loss_note_of(head: Head) -> LossNote | None:
