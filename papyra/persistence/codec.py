@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
-from array import array
 from functools import lru_cache
-from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import msgspec
@@ -31,7 +28,7 @@ from papyra.persistence.quick import quick_body
 from papyra.persistence.ready import ReadyEvent, ReadyLine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 FORMAT = 1
 HEADER_KIND = "header"
@@ -56,15 +53,6 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     timestamp: float = 0.0
     event_type: str = ""
     payload: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _KnownHead(Head, frozen=True, gc=False, kw_only=True):
-    """What `decode_head` asks of a line of a known kind, said so that msgspec judges it."""
-
-    seq: Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]
-    kind: Literal["event", "audit", "dead_letter"]
-    incarnation: Annotated[str, msgspec.Meta(min_length=1)]
-    timestamp: Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)] = 0.0
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -248,37 +236,6 @@ def decode_head(line: bytes) -> Head:
     return head
 
 
-def sound_checksums(lines: Sequence[bytes]) -> array[int] | None:
-    """Return the checksum of each of ``lines``; ``None`` where one is not framed, or not what was written.
-
-    It says what `is_framed` and `has_sound_checksum` say of each, in a third of the time.
-    """
-    if b"".join(map(_first_bytes, lines)) != FRAME_HEAD * len(lines):
-        return None
-    checksums = array("I", map(crc32, map(_checked_bytes, lines)))
-    digits = array("I", checksums)
-    if sys.byteorder == "little":
-        digits.byteswap()
-    tails = digits.tobytes().hex("|", digits.itemsize).replace("|", '"},"crc":"')
-    found = b"".join([line[-FRAME_TAIL_LENGTH:] for line in lines])
-    return checksums if found == b',"crc":"%b"}' % tails.encode("ascii") else None
-
-
-def decode_heads(lines: bytes) -> Sequence[Head] | None:
-    """Return what `decode_head` says of each of ``lines``; ``None`` where one needs a look of its own.
-
-    They are framed, of known kinds, and stand with a newline between them. Where there are as many values as
-    lines, each line is one: each newline stands between two braces, which JSON has nowhere within a value.
-    """
-    try:
-        heads = _KNOWN_HEAD.decode_lines(lines)
-        if not lines.isascii():
-            lines.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return heads
-
-
 def decode_header(line: bytes) -> Header:
     """Read a framed header ``line``; raises `RecordDecodeError`."""
     try:
@@ -395,10 +352,7 @@ def _as_json_has_it(text: bytes) -> object:
         return text.decode("utf-8", "replace")
 
 
-_first_bytes = itemgetter(slice(len(FRAME_HEAD)))
-_checked_bytes = itemgetter(slice(-FRAME_TAIL_LENGTH))
 _encode_ready = msgspec.json.Encoder().encode
 _HEAD = msgspec.json.Decoder(Head)
-_KNOWN_HEAD = msgspec.json.Decoder(_KnownHead)
 _HEADER = msgspec.json.Decoder(Header)
 _RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])

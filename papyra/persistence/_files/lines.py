@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from papyra.exceptions import RecordDecodeError
 from papyra.persistence import codec
+from papyra.persistence._files import many
 from papyra.persistence._files.damage import find_frames, has_frame_end
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class Block(NamedTuple):
     def of(cls, offset: int, whole: bytes) -> Block | None:
         """Judge lines with a newline between them; ``None`` where one of them needs a look of its own."""
         texts = whole.split(b"\n")
-        checksums = codec.sound_checksums(texts)
-        heads = None if checksums is None else codec.decode_heads(whole)
+        checksums = many.sound_checksums(texts)
+        heads = None if checksums is None else many.decode_heads(whole)
         if checksums is None or heads is None or len(heads) != len(texts):
             return None
         return cls(offset, texts, heads, checksums)

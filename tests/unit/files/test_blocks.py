@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from papyra.exceptions import RecordDecodeError
 from papyra.persistence import codec
-from papyra.persistence._files import lines
+from papyra.persistence._files import lines, many
 from papyra.persistence._files.check import FileCheck
 from papyra.persistence._files.lines import Block, LineReader, Piece
 from papyra.persistence.models import EventType, RecordKind
@@ -245,14 +245,14 @@ def test_one_bad_line_costs_its_neighbours_alone_the_look_at_each() -> None:
 
 def test_the_kinds_that_are_judged_together_are_all_kinds_there_are() -> None:
     for kind in RecordKind:
-        assert codec.decode_heads(line(1, kind=kind)[:-1]) is not None
-    assert codec.decode_heads(named(1, ',"timestamp":1', kind="sample")[:-1]) is None
+        assert many.decode_heads(line(1, kind=kind)[:-1]) is not None
+    assert many.decode_heads(named(1, ',"timestamp":1', kind="sample")[:-1]) is None
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 400, "NaN", "Infinity"])
 def test_no_time_without_an_end_is_read_with_others(number: str) -> None:
     text = named(1, f',"timestamp":{number}')[:-1]
-    assert codec.decode_heads(text) is None
+    assert many.decode_heads(text) is None
     with pytest.raises(RecordDecodeError):
         codec.decode_head(text)
 
