@@ -148,9 +148,8 @@ def machine(everything: Sequence[Measured], *, rounds: int) -> str:
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release().partition('-')[0]}; CPython {' and '.join(pythons)}; "
-        f"{', '.join(libraries) or 'papyra of this checkout'}. Medians of {rounds} rounds (trees 2, memory 1), "
-        "each figure in a fresh "
-        f"process, all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
+        f"{', '.join(libraries) or 'papyra of this checkout'}. "
+        f"Medians of {rounds} rounds (trees 2, memory 1), each figure in a fresh process, all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
     )
 
 
