@@ -149,7 +149,8 @@ def machine(everything: Sequence[Measured], *, rounds: int) -> str:
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release().partition('-')[0]}; CPython {' and '.join(pythons)}; "
         f"{', '.join(libraries) or 'papyra of this checkout'}. "
-        f"Medians of {rounds} rounds (trees 2, memory 1), each figure in a fresh process, all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
+        f"Medians of {rounds} rounds (trees 2, memory 1), each figure in a fresh process, "
+        f"all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
     )
 
 
