@@ -5,49 +5,52 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import tempfile
-from pathlib import Path
 
-from benchmarks import appends, report, starts
+from benchmarks import report, starts
 from benchmarks.environments import ROOT
 from benchmarks.rows import all_rows
 from benchmarks.speed import measure
+from benchmarks.storage_rows import STORAGE
 
 PAGE = ROOT / "docs" / "reference" / "performance.md"
+STARTS, GROUP = "starts", "storage"
+IN_GROUP = tuple(row.name for row in STORAGE)
 
 
 def main() -> None:
     """Run the named benchmarks, or all of them, on the disk that holds this checkout."""
-    rows = {row.name: row for row in all_rows()}
-    arguments = parse((*rows, "appends", "starts"))
-    names = arguments.names or [*rows, "appends", "starts"]
+    rows = {row.name: row for row in all_rows(is_large=True)}
+    arguments = parse((*rows, GROUP, STARTS))
+    asked = arguments.names or [*(row.name for row in all_rows()), STARTS]
+    names = [each for name in asked for each in (IN_GROUP if name == GROUP else (name,))]
     print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
-    everything = []
+    runtime, storage = [], []
     for name in names:
         if name in rows:
-            everything.append(measure(rows[name], rounds=arguments.rounds))
-            print(f"{report.as_text(everything[-1])}\n", flush=True)
+            measured = measure(rows[name], rounds=arguments.rounds)
+            (storage if name.startswith(GROUP) else runtime).append(measured)
+            print(f"{report.as_text(measured)}\n", flush=True)
     if arguments.markdown:
-        report.put_into(PAGE, report.as_markdown(everything, rounds=arguments.rounds))
+        for everything, mark in ((runtime, report.BEGIN), (storage, report.STORAGE_BEGIN)):
+            if everything:
+                report.put_into(PAGE, report.as_markdown(everything, rounds=arguments.rounds), mark=mark)
         print(f"written: {PAGE.relative_to(ROOT)}")
-    if "appends" in names:
-        with tempfile.TemporaryDirectory(dir=Path(__file__).parent, prefix=".run-") as folder:
-            appends.run(Path(folder))
-    if "starts" in names:
+    if STARTS in names:
         starts.run()
 
 
 def parse(known: tuple[str, ...]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
+    said = f"of {', '.join(known)}; default: all but what is large"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=said)
     parser.add_argument("--rounds", type=int, default=3, help="how often each figure is taken (default: 3)")
     parser.add_argument("--markdown", action="store_true", help=f"also write {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds is 1 or more")
-    if arguments.markdown and arguments.names:
-        parser.error("the page shows everything: --markdown goes with no NAME")
+    if arguments.markdown and arguments.names not in ([], [GROUP]):
+        parser.error(f"the page shows everything: --markdown goes with no NAME, or with {GROUP}")
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -14,29 +13,11 @@ from benchmarks.meter import Meter, expect, memory, pauses, resident
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from benchmarks.meter import Figures
 
-LINE = b'{"seq":1042,"kind":"event",' + b"x" * 270 + b',"crc":"19c773f0"}\n'
 BUDGET = 64
 YIELDS_EVERY = 256
-
-
-def durable_lines(folder: Path, *, batches: int = 400, lines: int = 64) -> float:
-    """Write and fdatasync ``lines`` lines at a time through one descriptor; return lines a second."""
-    path = folder / f"floor-{lines}.ndjson"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    block = LINE * lines
-    began = time.perf_counter()
-    for _ in range(batches):
-        os.write(descriptor, block)
-        os.fdatasync(descriptor)
-    rate = batches * lines / (time.perf_counter() - began)
-    os.close(descriptor)
-    path.unlink()
-    print(f"floor: {lines} lines a write + fdatasync: {rate:,.0f} lines/s")
-    return rate
 
 
 def start_of_python(*, rounds: int = 9) -> float:

@@ -14,10 +14,13 @@ from benchmarks.rows import BARE, PAPYRA
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from benchmarks.rows import Goal
+    from benchmarks.entries import Goal
     from benchmarks.speed import Cell, Measured
 
 BEGIN = "<!-- made by `python -m benchmarks --markdown`: everything down to the next such line -->"
+STORAGE_BEGIN = (
+    "<!-- made by `python -m benchmarks storage --markdown`: everything down to the next such line -->"
+)
 END = "<!-- end of what was made -->"
 MILLION, THOUSAND, FEW = 1e6, 1e3, 1e4
 
@@ -145,8 +148,9 @@ def machine(everything: Sequence[Measured], *, rounds: int) -> str:
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release().partition('-')[0]}; CPython {' and '.join(pythons)}; "
-        f"{', '.join(libraries)}. Medians of {rounds} rounds (trees 2, memory 1), each figure in a fresh "
-        f"process, all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
+        f"{', '.join(libraries) or 'papyra of this checkout'}. "
+        f"Medians of {rounds} rounds (trees 2, memory 1), each figure in a fresh process, "
+        f"all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
     )
 
 
@@ -160,10 +164,10 @@ def processor() -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
-def put_into(page: Path, made: str) -> None:
-    """Replace what stands between the marks of ``page``."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+def put_into(page: Path, made: str, *, mark: str = BEGIN) -> None:
+    """Replace what stands in ``page`` from ``mark`` on, up to the next end."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{page} has not both of the lines {BEGIN!r} and {END!r}")
+        raise SystemExit(f"{page} has not both of the lines {mark!r} and {END!r}")
     page.write_text(f"{before}{begin}\n\n{made}\n\n{end}{after}", encoding="utf-8")

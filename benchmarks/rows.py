@@ -6,6 +6,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.entries import Entry, Goal, Row
+from benchmarks.storage_rows import FILE, LARGE_PAGES, LOOP, STORAGE
 from papyra.system import ActorSystem
 
 if TYPE_CHECKING:
@@ -44,57 +46,9 @@ CONTENDERS = {
         ("everything-is-an-actor==0.1.6",),
         oldest=(3, 12),
     ),
+    LOOP: Contender("papyra", "benchmarks.file_floors"),
+    FILE: Contender("papyra", "benchmarks.contenders.with_papyra_files"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a row: a contender doing ``measure`` so many times, in the way that ``pattern`` says."""
-
-    contender: str
-    measure: str
-    size: int
-    pattern: str
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """``figure`` of an entry, alone or over that of another, on one Python without uvloop."""
-
-    text: str
-    python: str
-    entry: int
-    over: int | None = None
-    figure: str = "cpu"
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def is_met_by(self, value: float) -> bool:
-        """Whether ``value`` is what was wanted."""
-        return (self.at_least is None or value >= self.at_least) and (
-            self.at_most is None or value <= self.at_most
-        )
-
-    @property
-    def wanted(self) -> str:
-        """Return the bound as text."""
-        return f">= {self.at_least:,g}" if self.at_least is not None else f"<= {self.at_most:,g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Entries that are measured in turns, round by round. The first of ``figures`` decides."""
-
-    name: str
-    title: str
-    says: str
-    entries: tuple[Entry, ...]
-    goals: tuple[Goal, ...] = ()
-    figures: tuple[str, ...] = ("cpu", "wall")
-    unit: str = "a second"
-    with_uvloop: bool = True
-    less_is_better: bool = False
-    most_rounds: int = 99  # fewer where a round takes long and tells the same each time
 
 
 TELL = (
@@ -275,8 +229,11 @@ HANDLED = Row(
 )
 
 
-def all_rows() -> Iterator[Row]:
-    """Return every row that this papyra can fill."""
+def all_rows(*, is_large: bool = False) -> Iterator[Row]:
+    """Return every row that this papyra can fill; those of ten million records where asked for."""
     yield from ROWS
     if "record_handled" in inspect.signature(ActorSystem).parameters:
         yield HANDLED
+    yield from STORAGE
+    if is_large:
+        yield LARGE_PAGES

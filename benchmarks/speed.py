@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from benchmarks.entries import Entry, Goal, Row
     from benchmarks.meter import Figures
-    from benchmarks.rows import Entry, Goal, Row
 
 TIMEOUT_SECONDS = 300
 

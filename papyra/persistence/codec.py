@@ -44,7 +44,7 @@ KINDS: dict[type, str] = {cls: cls.kind.value for cls in CLASSES.values()}
 _INCARNATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """What scans, indexes and checks need of a line, without its payload decoded."""
 
     seq: int = 0

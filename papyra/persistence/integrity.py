@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,7 +15,7 @@ from papyra.node import Node
 from papyra.persistence.models import EventType, LossNote, RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from papyra.persistence.codec import Head
 
@@ -88,6 +89,11 @@ class _Sequence:
             self.runs.append(_Run(seq, checksum))
             return Placement.NEXT, skipped
         return self._place_before_end(seq, checksum), 0
+
+    @property
+    def end(self) -> int:
+        """The number after the highest; 0 while there is none."""
+        return self.runs[-1].end if self.runs else 0
 
     def extend(self, first: int, checksums: Iterable[int]) -> bool:
         """Add neighbours to the last run, if they go on where it ends; whether they do."""
@@ -173,6 +179,34 @@ class HistoryCheck:
                 node, seen = self._open[head.incarnation]
                 self._open[head.incarnation] = node, max(seen, head.timestamp)
         return placement
+
+    def add_all(self, heads: Sequence[Head], checksums: Sequence[int]) -> Collection[Stream]:
+        """Take records that only go on: each is next in a known stream, and tells of no life and no loss.
+
+        Returns their streams; none, and nothing is taken, where one of them needs a look of its own.
+        """
+        if not _TELLING.isdisjoint([head.event_type for head in heads]):
+            return ()
+        seqs, runs = [head.seq for head in heads], _runs(heads)
+        ends: dict[Stream, int] = {}
+        for stream, part in runs:
+            sequence = self._sequences.get(stream)
+            if sequence is None:
+                return ()
+            first = ends.get(stream, sequence.end)
+            ends[stream] = first + part.stop - part.start
+            if seqs[part] != [*range(first, ends[stream])]:
+                return ()
+        timestamps = [head.timestamp for head in heads]
+        for stream, part in runs:
+            self._sequences[stream].extend(seqs[part.start], checksums[part])
+            incarnation = stream[0]
+            if incarnation in self._open:
+                node, seen = self._open[incarnation]
+                newest = max(timestamps[part])
+                self._open[incarnation] = node, max(seen, newest)
+        self.skipped = 0
+        return ends.keys()
 
     def place(self, stream: Stream, seq: int, checksum: int) -> Placement:
         """Take a number alone, of which nothing else is to be learned."""
@@ -270,6 +304,23 @@ class HistoryCheck:
             if is_lost:
                 lost.append(OpenIncarnation(incarnation=incarnation, node=node, last_seen=seen))
         return lost
+
+
+def _runs(heads: Sequence[Head]) -> list[tuple[Stream, slice]]:
+    """Return the stretches of neighbours that are of one stream, in order."""
+    incarnation, kinds = heads[0].incarnation, [head.kind for head in heads]
+    incarnations = [head.incarnation for head in heads]
+    is_one_life = incarnations.count(incarnation) == len(heads)
+    if is_one_life and kinds.count(kinds[0]) == len(kinds):
+        return [((incarnation, kinds[0]), slice(0, len(heads)))]
+    runs, start = [], 0
+    if is_one_life:
+        incarnations = [incarnation] * len(heads)  # one object, which is equal to itself at once
+    for stream, same in groupby(zip(incarnations, kinds, strict=True)):
+        stop = start + len([*same])
+        runs.append((stream, slice(start, stop)))
+        start = stop
+    return runs
 
 
 def loss_note_of(head: Head) -> LossNote | None:

@@ -9,7 +9,7 @@ from papyra.exceptions import RecordDecodeError
 from papyra.persistence import codec
 from papyra.persistence._files.damage import claimed_identity, is_torn
 from papyra.persistence._files.edits import Edits, Span
-from papyra.persistence._files.lines import Piece, Sort
+from papyra.persistence._files.lines import Block, Piece, Sort
 from papyra.persistence.integrity import HistoryCheck, Placement, Stream
 from papyra.persistence.models import LossNote, PersistenceAnomaly, PersistenceAnomalyType
 
@@ -77,10 +77,7 @@ class FileCheck:
         self._damage_seen: dict[Stream, int] = {}
         self._gaps: dict[Stream, list[_Gap]] = {}
         self._claims: dict[Stream, set[int]] = {}
-
-    def feed(self, pieces: Iterable[Piece]) -> None:
-        """Judge ``pieces``; stops at a header of a newer format, after which nothing can be judged."""
-        handlers = {
+        self._handlers: dict[Sort, Callable[[Piece], None]] = {
             Sort.RECORD: self._record,
             Sort.LEGACY: self._accept,
             Sort.HEADER: self._header,
@@ -88,12 +85,45 @@ class FileCheck:
             Sort.BOM: self._bom,
             Sort.JUNK: self._unreadable,
         }
-        for piece in pieces:
-            if self._remains is not None:
-                self._settle(piece)
-            handlers[piece.sort](piece)
-            if self.newer:
-                return
+
+    def feed(self, parts: Iterable[Piece | Block]) -> None:
+        """Judge what a file consists of; stops at a header of a newer format, after which nothing can be."""
+        for part in parts:
+            if isinstance(part, Block):
+                self._block(part)
+            else:
+                self._piece(part)
+                if self.newer:
+                    return
+
+    def _block(self, block: Block) -> None:
+        if self._has_taken(block):
+            return
+        for part in block.parts():
+            if not self._has_taken(part):
+                for piece in part.pieces():
+                    self._piece(piece)
+
+    def _piece(self, piece: Piece) -> None:
+        if self._remains is not None:
+            self._settle(piece)
+        self._handlers[piece.sort](piece)
+
+    def _has_taken(self, block: Block) -> bool:
+        """Accept records that only go on, of which `_record` would find nothing to say."""
+        if self._remains is not None or block.offset == self._unended_at:
+            return False
+        streams = self.history.add_all(block.heads, block.checksums)
+        if not streams:
+            return False
+        if self._damage:
+            self._damage_seen.update(dict.fromkeys(streams, self._damage))
+        self.records += len(block.heads)
+        self._incarnation = block.heads[-1].incarnation
+        if self._on_record is not None:
+            for piece in block.pieces():
+                self._on_record(piece)
+        return True
 
     def _blank(self, piece: Piece) -> None:
         self._remove(piece, PersistenceAnomalyType.BLANK_LINE, "nothing but white space")

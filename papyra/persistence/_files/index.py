@@ -68,7 +68,7 @@ class FileIndex:
             return
         self._block = (0, b"")
         if found.size > self._reader.position and not self._is_newer:
-            self._check.feed(self._reader.pieces(self._source, found.size, is_growing=True))
+            self._check.feed(self._reader.blocks(self._source, found.size, is_growing=True))
             if self._check.newer:
                 self._is_newer = True
                 self.kinds = {kind: Columns() for kind in RecordKind}

@@ -129,7 +129,7 @@ def _read(scan: FileScan, fd: int, progress: ProgressCallback | None, is_live: I
         if scan.start > 0:
             check.feed(_header_of(source))
     if not check.newer:
-        check.feed(reader.pieces(source, scan.end))
+        check.feed(reader.blocks(source, scan.end))
     check.finish()
     scan.lost = tuple(check.history.open_incarnations(scan.place.clock.now(), is_gone, here=this_node()))
     for life in scan.lost:
