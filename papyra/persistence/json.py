@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -16,6 +17,7 @@ from papyra.persistence._files.index import FileIndex
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import Quarantine
+from papyra.persistence._files.quarantine_reading import QuarantineReader
 from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy
@@ -36,14 +38,17 @@ from papyra.persistence.models import (
 from papyra.persistence.threads import WriterThread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
     from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
     from papyra.persistence.retention import RetentionPolicy
 
 Value = TypeVar("Value")
 
 __all__ = ["FsyncPolicy", "JsonFilePersistence"]
+
+_QUARANTINED_AT_ONCE = 50
 
 
 class JsonFilePersistence(BasePersistence):
@@ -136,6 +141,26 @@ class JsonFilePersistence(BasePersistence):
             return page
 
         return await self._run_reading(job)
+
+    async def quarantined(self, folder: str | None = None) -> AsyncIterator[QuarantineEntry]:
+        """Yield what lies in quarantine, or in ``folder``, the oldest first."""
+        self._check_open()
+        found = self._quarantine_reader(folder).entries()
+        while batch := await self._run_reading(lambda: tuple(islice(found, _QUARANTINED_AT_ONCE))):
+            for entry in batch:
+                yield entry
+
+    async def read_quarantined(
+        self, entry: QuarantineEntry, folder: str | None = None
+    ) -> AsyncIterator[QuarantinePage]:
+        """Yield what can be read in ``entry``, a megabyte at a time."""
+        self._check_open()
+        found = self._quarantine_reader(folder).pages(entry)
+        while (page := await self._run_reading(lambda: next(found, None))) is not None:
+            yield page
+
+    def _quarantine_reader(self, folder: str | None) -> QuarantineReader:
+        return QuarantineReader(self._fs, self._quarantine(self._find(), folder).folder)
 
     async def _run_reading(self, job: Callable[[], Value]) -> Value:
         if self._pid != os.getpid():
