@@ -251,7 +251,8 @@ class InMemoryPersistence(BasePersistence):
     async def quarantined(self, folder: str | None = None) -> AsyncIterator[QuarantineEntry]:
         """Yield nothing: nothing is ever taken out."""
         del folder
-        for entry in ():
+        entries: tuple[QuarantineEntry, ...] = ()
+        for entry in entries:
             yield entry
 
     async def read_quarantined(
@@ -259,7 +260,8 @@ class InMemoryPersistence(BasePersistence):
     ) -> AsyncIterator[QuarantinePage]:
         """Yield nothing."""
         del entry, folder
-        for page in ():
+        pages: tuple[QuarantinePage, ...] = ()
+        for page in pages:
             yield page
 
     async def _close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -39,7 +39,7 @@ def target(tmp_path: Path, target_form: str) -> str:
     return url(target_form, tmp_path, "target")
 
 
-async def copied(source: str, target: str, selection: CopySelection | None = None, **how: bool) -> CopyReport:
+async def copied(source: str, target: str, selection: CopySelection | None = None, **how: Any) -> CopyReport:
     async with opened(source) as origin, opened(target) as destination:
         return await copy(origin, destination, selection or CopySelection(), **how)
 

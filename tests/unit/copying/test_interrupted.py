@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from papyra.persistence.base import BasePersistence
     from papyra.persistence.copied import CopyReport
     from papyra.persistence.models import Record
+    from papyra.persistence.query import Page, RecordQuery
 
 
 class EndingBackend(FaultyBackend):
@@ -138,7 +139,7 @@ class Growing(FaultyBackend):
         super().__init__(inner)
         self._next = first
 
-    async def read(self, query):  # type: ignore[no-untyped-def]  # as the port has it
+    async def read(self, query: RecordQuery) -> Page[Record]:
         page = await super().read(query)
         await self.inner.append(records(range(self._next, self._next + 10)))
         self._next += 10
@@ -168,7 +169,7 @@ async def test_a_cancelled_copy_stops_and_leaves_whole_batches(tmp_path: Path) -
         held = FaultyBackend(destination)
         held.hold()
         copying = asyncio.ensure_future(copy(origin, held))
-        while not held.appends:
+        while not held.appends:  # noqa: ASYNC110  # the backend has no event to wait for
             await asyncio.sleep(0)
         copying.cancel()
         with pytest.raises(asyncio.CancelledError):
