@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from papyra.cli.pipes import PipeReader, PipeWriter
 from papyra.cli.text import shell_word
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from papyra.cli.outcome import NextStep
     from papyra.persistence.backend import PersistenceBackend
 
-    Open = Callable[[str, bool], PersistenceBackend]
-    """Opens the store of a URL; the flag says that it has to exist."""
+
+class Open(Protocol):
+    """Opens the store of a URL."""
+
+    def __call__(self, url: str, *, must_exist: bool) -> PersistenceBackend:
+        """Return it; with ``must_exist`` a missing one is refused."""
+        ...
+
 
 PIPE = "-"
 
@@ -48,14 +54,19 @@ class EndsSource(NamedTuple):
     open: Callable[[], Ends]
 
     def spell(self, step: NextStep) -> str:
-        """Return ``step``, which names its store itself, as a line to type."""
-        return " ".join(["papyra", step.command, *(shell_word(word) for word in step.options)])
+        """Return ``step`` as a line to type."""
+        return spell_alone(step)
+
+
+def spell_alone(step: NextStep) -> str:
+    """Return ``step``, which names its store itself, as a line to type."""
+    return " ".join(["papyra", step.command, *(shell_word(word) for word in step.options)])
 
 
 def choose_source(args: Namespace, environ: Mapping[str, str]) -> EndsSource:
     """Return what the arguments name; opening it may fail."""
     del environ
-    return EndsSource(label_of(args), partial(open_ends, args, _open))
+    return EndsSource(label_of(args), partial(open_ends, args, open_store))
 
 
 def label_of(args: Namespace) -> str:
@@ -71,10 +82,6 @@ def open_ends(args: Namespace, opener: Open) -> Ends:
         raise ConfigurationError("--to -: stdout carries the records, so there is no room for --json")
     if PIPE not in {args.origin, args.target} and is_same_place(args.origin, args.target):
         raise ConfigurationError(f"{masked(args.origin)} and {masked(args.target)} are the same store")
-    source = PipeReader(sys.stdin.fileno()) if args.origin == PIPE else opener(args.origin, True)  # noqa: FBT003
-    target = PipeWriter(sys.stdout.fileno()) if args.target == PIPE else opener(args.target, False)  # noqa: FBT003
+    source = PipeReader(sys.stdin.fileno()) if args.origin == PIPE else opener(args.origin, must_exist=True)
+    target = PipeWriter(sys.stdout.fileno()) if args.target == PIPE else opener(args.target, must_exist=False)
     return Ends(source, target)
-
-
-def _open(url: str, must_exist: bool) -> PersistenceBackend:  # noqa: FBT001
-    return open_store(url, must_exist=must_exist)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -18,8 +20,6 @@ from tests.unit.copying.stores import FORMS, fill, lines, opened, records, seqs,
 from tests.unit.files.stores import HEADER, line, named
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from papyra.persistence.copied import CopyReport
     from papyra.persistence.models import Record
 
@@ -195,8 +195,6 @@ class TestFiles:
 
     async def test_records_of_a_newer_kind_are_left_out_and_counted(self, source: str, target: str) -> None:
         newer = line(3).replace(b'"kind":"event"', b'"kind":"mood!"')[: -len(',"crc":"12345678"}\n')]
-        import zlib  # noqa: PLC0415
-
         framed = newer + b',"crc":"%08x"}\n' % zlib.crc32(newer)
         path_of(source).write_bytes(HEADER + line(1) + framed + line(2))
         report = await copied(source, target)
@@ -243,6 +241,4 @@ class TestFiles:
 
 
 def path_of(store_url: str) -> Path:
-    from pathlib import Path  # noqa: PLC0415
-
     return Path(store_url.partition(":")[2])

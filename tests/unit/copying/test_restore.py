@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,8 +44,6 @@ def path(tmp_path: Path) -> Path:
 
 def set_aside(path: Path, content: bytes) -> str:
     """Put a whole file into quarantine, as recovery in mode quarantine does."""
-    import hashlib  # noqa: PLC0415
-
     quarantine_of(path).mkdir(exist_ok=True)
     name = f"{path.name}.{hashlib.sha256(content).hexdigest()[:16]}"
     (quarantine_of(path) / name).write_bytes(content)
