@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -100,8 +101,9 @@ class PipeWriter:
         def write() -> None:
             left = memoryview(data)
             try:
-                while left:
-                    left = left[os.write(self._fd, left) :]
+                with io.FileIO(self._fd, "w", closefd=False) as stream:
+                    while left:
+                        left = left[stream.write(left) :]
             except OSError as error:
                 raise StoreUnavailableError(f"stdout takes no more records: {error.strerror}") from error
 

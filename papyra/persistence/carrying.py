@@ -53,7 +53,11 @@ class Carrier:
         """Return ``record``, the oldest of its kind, with the identity it has in a copy."""
         if record.seq:
             return record
-        digest = blake2b(Entry.of(record).body, digest_size=8).hexdigest()
+        try:
+            content = Entry.of(record).body
+        except PersistenceError:  # it will be refused; those after it are numbered all the same
+            content = repr(record).encode(errors="backslashreplace")
+        digest = blake2b(content, digest_size=8).hexdigest()
         return replace(record, incarnation=f"legacy-{digest}", seq=1)
 
     def _numbered(self, record: Record) -> Record:

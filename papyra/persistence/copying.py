@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from papyra.exceptions import PersistenceError
 from papyra.persistence.carrying import Carrier
 from papyra.persistence.census import Census
 from papyra.persistence.copied import MAX_DIFFERENCES, CopyReport, CopySelection
-from papyra.persistence.entries import Entry
 from papyra.persistence.models import Record, RecordId, RecordKind, ScanDepth
-from papyra.persistence.query import DEFAULT_LIMIT, Progress, RecordQuery
+from papyra.persistence.paging import Pages, Told, census_of, entries_of
+from papyra.persistence.query import DEFAULT_LIMIT, RecordQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.models import StoreStats
     from papyra.persistence.query import ProgressCallback
 
-PAGE_BYTES = 4 * 1024 * 1024
-
-_FIRST_PAGE = 64
 _SETTLE_TRIES = 5
 _EVERYTHING = CopySelection()
 
@@ -71,7 +66,7 @@ async def copy(  # each has a default that does
     """
     before = await source.stats()
     scan = await source.scan(ScanDepth.FULL, progress=progress)
-    told = _Told(progress, _bytes(before, selection))
+    told = Told(progress, _bytes(before, selection))
     carriers = []
     for kind in selection.kinds:
         job = _KindCopy(source, target, kind, selection, told, dry_run=dry_run)
@@ -100,7 +95,7 @@ async def export(
     """Give what ``source`` holds now to ``sink``, one kind after the other."""
     before = await source.stats()
     scan = await source.scan(ScanDepth.FULL, progress=progress)
-    told = _Told(progress, _bytes(before, selection))
+    told = Told(progress, _bytes(before, selection))
     carriers = []
     for kind in selection.kinds:
         carrier = Carrier(kind, sink.append, Census(), dry_run=dry_run)
@@ -130,10 +125,10 @@ async def copy_stream(
     progress: ProgressCallback | None = None,
 ) -> CopyReport:
     """Bring what ``stream`` gives into ``target``, and read back what was brought."""
-    told = _Told(progress, 0)
+    told = Told(progress, 0)
     carriers = {}
     for kind in selection.kinds:
-        known = await _census(target, RecordQuery(kind=kind, newest_first=False), told)
+        known = await census_of(target, RecordQuery(kind=kind, newest_first=False), told)
         carriers[kind] = _carrier(target, kind, known, dry_run=dry_run)
     async for page in stream.pages():
         told.add(len(page), 0)
@@ -147,22 +142,6 @@ async def copy_stream(
             kinds={}, dry_run=dry_run, is_verified=True, unknown=stream.unknown, left_out=stream.left_out
         ),
     )
-
-
-class _Told:
-    """Adds up how far the whole copy has come; each record is read once and read back once."""
-
-    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
-        self._progress = progress
-        self._total = 2 * total
-        self._records = 0
-        self._bytes = 0
-
-    def add(self, records: int, size: int) -> None:
-        self._records += records
-        self._bytes = min(self._bytes + size, self._total)
-        if self._progress is not None:
-            self._progress(Progress(records=self._records, bytes=self._bytes, total_bytes=self._total))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +164,18 @@ class _Ends:
         return RecordQuery(kind=kind, newest_first=False, since=selection.since, until=selection.until)
 
 
+class _Count:
+    """Takes records as a `Carrier` does, and only counts them."""
+
+    def __init__(self) -> None:
+        self.records = 0
+
+    async def take(self, records: Sequence[Record], is_wanted: Callable[[Record], bool]) -> int:
+        del is_wanted
+        self.records += len(records)
+        return sum(entry.size for entry in entries_of(records[:1])) * len(records)
+
+
 class _KindCopy:
     """Copies one kind."""
 
@@ -194,7 +185,7 @@ class _KindCopy:
         target: PersistenceBackend,
         kind: RecordKind,
         selection: CopySelection,
-        told: _Told,
+        told: Told,
         *,
         dry_run: bool,
     ) -> None:
@@ -219,9 +210,9 @@ class _KindCopy:
                 since=self._selection.since,
                 until=self._selection.until,
             )
-            carrier = self._carrier(await _census(self._target, query, self._told))
+            carrier = self._carrier(await census_of(self._target, query, self._told))
             query = ends.query(self._selection)
-            await _send(self._source, query, carrier, self._selection, ends.newest, self._told)
+            await self._send(query, carrier, ends)
         await _read_back(self._target, carrier, self._told, dry_run=self._dry_run)
         return carrier
 
@@ -232,32 +223,37 @@ class _KindCopy:
         """Copy only what follows the target's newest record; ``None`` where that may leave something out.
 
         For that the target has to begin with the source's oldest record, to end in one that the source has,
-        and to hold as many as the source does up to there. What was sent before one of these turned out wrong
-        belongs there all the same.
+        and to hold as many as the source does up to there.
         """
         there = await _Ends.of(self._target, self._kind)
         if there is None:
             return None
-        carrier = self._carrier(Census())
-        if Entry.of(there.oldest).line != Entry.of(Carrier.first_numbered(ends.oldest)).line:
-            return None
-        if ends.oldest.seq == 0 and there.newest.incarnation == there.oldest.incarnation:
+        is_only_legacy = ends.oldest.seq == 0 and there.newest.incarnation == there.oldest.incarnation
+        if is_only_legacy or not _is_same(there.oldest, Carrier.first_numbered(ends.oldest)):
             return None
         held = await self._target.stats()
         counted = await self._counted(ends)
         if counted is None or held.is_estimate or counted.is_estimate:
             return None
-        missing = counted.kinds[self._kind].records - held.kinds[self._kind].records
-        carrier.resumed_after = RecordId(there.newest.incarnation, self._kind.value, there.newest.seq)
+        rest = _Count()
         query = RecordQuery(kind=self._kind, newest_first=False, since=there.newest.timestamp)
-        is_found = missing >= 0 and await _send(
-            self._source, query, carrier, self._selection, ends.newest, self._told, after=there.newest
-        )
-        if not is_found or carrier.selected != missing:
+        if not await self._send(query, rest, ends, after=there.newest):
             return None
+        if held.kinds[self._kind].records + rest.records != counted.kinds[self._kind].records:
+            return None
+        carrier = self._carrier(Census())
+        carrier.resumed_after = RecordId(there.newest.incarnation, self._kind.value, there.newest.seq)
         carrier.skipped = held.kinds[self._kind].records
         self._told.add(carrier.skipped, 2 * held.kinds[self._kind].bytes)
+        await self._send(query, carrier, ends, after=there.newest)
         return carrier
+
+    async def _send(
+        self, query: RecordQuery, carrier: Carrier | _Count, ends: _Ends, *, after: Record | None = None
+    ) -> bool:
+        return await _send(
+            self._source, query, carrier, self._selection, ends.newest, self._told, after=after
+        )
 
     async def _counted(self, ends: _Ends) -> StoreStats | None:
         """Return how much the source holds up to where this copy ends; ``None`` where it does not say."""
@@ -285,16 +281,16 @@ async def _end(store: PersistenceBackend, kind: RecordKind, *, newest_first: boo
 async def _send(  # noqa: PLR0913  # what the copy was told
     source: PersistenceBackend,
     query: RecordQuery,
-    carrier: Carrier,
+    carrier: Carrier | _Count,
     selection: CopySelection,
     newest: Record,
-    told: _Told,
+    told: Told,
     *,
     after: Record | None = None,
 ) -> bool:
     """Send page by page, up to ``newest``; with ``after`` what follows it, and whether it was found soon."""
     looked_at = 0
-    pages = _Pages(source, query)
+    pages = Pages(source, query)
     async for page in pages:
         records = list(page)
         at = _position(records, newest)
@@ -306,7 +302,7 @@ async def _send(  # noqa: PLR0913  # what the copy was told
             at = _position(records, after)
             if at is None and (is_end or looked_at > DEFAULT_LIMIT):
                 return False
-            if at is not None and Entry.of(records[at]).line != Entry.of(after).line:
+            if at is not None and not _is_same(records[at], after):
                 return False
             del records[: len(records) if at is None else at + 1]
             after = after if at is None else None
@@ -318,6 +314,11 @@ async def _send(  # noqa: PLR0913  # what the copy was told
     return after is None
 
 
+def _is_same(one: Record, other: Record) -> bool:
+    lines = [entry.line for entry in entries_of((one, other))]
+    return len(lines) == 2 and lines[0] == lines[1]  # noqa: PLR2004  # one of each
+
+
 def _position(records: Sequence[Record], wanted: Record) -> int | None:
     """Return where the record of this identity is; one without identity is not told from its like."""
     for at in range(len(records) - 1, -1, -1):
@@ -327,48 +328,12 @@ def _position(records: Sequence[Record], wanted: Record) -> int | None:
     return None
 
 
-class _Pages:
-    """What ``query`` matches, in pages that `weigh` keeps at some megabytes."""
-
-    def __init__(self, store: PersistenceBackend, query: RecordQuery) -> None:
-        self._store = store
-        self._query = replace(query, limit=_FIRST_PAGE)
-
-    async def __aiter__(self) -> AsyncIterator[Sequence[Record]]:
-        while True:
-            page = await self._store.read(self._query)
-            yield page.records
-            if page.cursor is None:
-                return
-            self._query = replace(self._query, cursor=page.cursor)
-
-    def weigh(self, size: int) -> None:
-        """Say how many bytes the page had."""
-        limit = self._query.limit
-        if size > PAGE_BYTES:
-            self._query = replace(self._query, limit=max(limit // 2, 1))
-        elif size < PAGE_BYTES // 4:
-            self._query = replace(self._query, limit=min(limit * 2, DEFAULT_LIMIT))
-
-
-async def _census(target: PersistenceBackend, query: RecordQuery, told: _Told) -> Census:
-    census = Census()
-    pages = _Pages(target, query)
-    async for page in pages:
-        entries = _entries(page)
-        for entry in entries:
-            census.add(RecordId(entry.incarnation, entry.kind, entry.seq), entry.checksum)
-        pages.weigh(sum(entry.size for entry in entries))
-        told.add(len(page), 0)
-    return census
-
-
-async def _read_back(target: PersistenceBackend, carrier: Carrier, told: _Told, *, dry_run: bool) -> None:
+async def _read_back(target: PersistenceBackend, carrier: Carrier, told: Told, *, dry_run: bool) -> None:
     found = carrier.new.records if dry_run else 0
     if found < carrier.new.records:
-        pages = _Pages(target, RecordQuery(kind=carrier.kind))
+        pages = Pages(target, RecordQuery(kind=carrier.kind))
         async for page in pages:
-            entries = _entries(page)
+            entries = entries_of(page)
             size = sum(entry.size for entry in entries)
             found += sum(carrier.compare(entry) for entry in entries)
             pages.weigh(size)
@@ -376,15 +341,6 @@ async def _read_back(target: PersistenceBackend, carrier: Carrier, told: _Told, 
             if found >= carrier.new.records:
                 break
     carrier.miss(found)
-
-
-def _entries(records: Iterable[Record]) -> list[Entry]:
-    entries = []
-    for record in records:
-        if record.seq:
-            with suppress(PersistenceError):  # nothing of ours: it could not have been brought here
-                entries.append(Entry.of(record))
-    return entries
 
 
 def _report(carriers: Iterable[Carrier], report: CopyReport) -> CopyReport:
