@@ -219,6 +219,19 @@ def test_dropping_the_oldest_is_counted_and_noted_and_the_bound_holds(folder: Pa
     spill.close()
 
 
+def test_what_goes_is_written_down_and_its_name_synced_before_it_goes(tmp_path: Path) -> None:
+    fs = FaultyFs(tmp_path)
+    spill = spill_in(tmp_path / "spill", fs=fs, limits=SMALL, when_full=WhenFull.DROP_OLDEST)
+    while "remove" not in fs.calls:
+        spill.append(entries([1 + len(fs.calls)]))
+    at = fs.calls.index("remove")
+    assert fs.calls[at - 5 : at + 2] == [
+        *("create", "write", "sync", "replace", "sync_folder"),
+        *("remove", "sync_folder"),
+    ]
+    spill.close()
+
+
 def test_what_was_dropped_is_still_told_by_another_process(folder: Path) -> None:
     first = spill_in(folder, limits=SMALL, when_full=WhenFull.DROP_OLDEST)
     for number in range(1, 101):
@@ -262,6 +275,7 @@ def test_a_torn_end_is_kept_apart_and_is_no_loss(folder: Path) -> None:
     (segment,) = folder.glob("spill-*")
     segment.write_bytes(segment.read_bytes() + entries([3])[0].line[:60])
     spill.append(entries([3, 4]))
+    assert len(list(folder.glob("spill-*"))) == 2
     drain(spill, target)
     assert target.seqs() == [1, 2, 3, 4]
     assert target.notes() == []

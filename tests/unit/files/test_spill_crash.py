@@ -127,6 +127,7 @@ def test_killed_in_any_call_while_it_drops_every_record_is_told_or_noted(
             for seq in range(note.first, note.last + 1)
         }
         assert noted | set(target.seqs()) >= set(range(1, acknowledged + 1)), at
+        assert not noted & set(target.seqs()), at
         if not was_killed:
             assert at > 50
             return
