@@ -81,7 +81,7 @@ class Judge:
         self._oldest = oldest
 
     def fate(self, record: Record, checksum: int) -> Fate:
-        """Decide about one record; what was told to go back counts as there from then on."""
+        """Decide about one record."""
         if not record.seq:
             return Fate.NAMELESS
         identity = RecordId(record.incarnation, record.kind.value, record.seq)
@@ -92,9 +92,6 @@ class Judge:
         is_retired = record.seq < first if first else record.timestamp < self._oldest.get(identity.kind, 0.0)
         return Fate.RETIRED if is_retired else Fate.RESTORABLE
 
-    def count_in(self, record: Record, checksum: int) -> bool:
-        """Take note of a record that goes back; whether it comes behind later ones."""
-        identity = RecordId(record.incarnation, record.kind.value, record.seq)
-        is_late = record.seq < self._census.last_seq(identity)
-        self._census.add(identity, checksum)
-        return is_late
+    def count_in(self, record: Record, checksum: int) -> None:
+        """Take note of a record that goes back: a second one like it is present."""
+        self._census.add(RecordId(record.incarnation, record.kind.value, record.seq), checksum)
