@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from papyra.exceptions import AppendError, ConfigurationError, PersistenceError, RecoveryError
@@ -159,6 +160,20 @@ def _refuse_damaged(scan: PersistenceScanReport) -> None:
         )
 
 
+class _Tally:
+    """Adds up the records of one kind."""
+
+    def __init__(self) -> None:
+        self.records = self.bytes = 0
+        self.oldest, self.newest = inf, -inf
+
+    def add(self, timestamp: float, size: int) -> None:
+        self.records += 1
+        self.bytes += size
+        self.oldest = min(self.oldest, timestamp)
+        self.newest = max(self.newest, timestamp)
+
+
 class _Inventory:
     """Everything that reads give."""
 
@@ -168,7 +183,7 @@ class _Inventory:
         self.incarnations: set[str] = set()
         self.notes: list[LossNote] = []
         self._oldest: dict[str, float] = {}
-        self._kinds = {kind: ProvenKind() for kind in RecordKind}
+        self._tallies = {kind: _Tally() for kind in RecordKind}
         self._prints = {kind: Fingerprint() for kind in RecordKind}
 
     @classmethod
@@ -197,13 +212,7 @@ class _Inventory:
         else:
             self.nameless += 1
         self._oldest.setdefault(kind.value, record.timestamp)
-        one = self._kinds[kind]
-        self._kinds[kind] = ProvenKind(
-            records=one.records + 1,
-            bytes=one.bytes + entry.size,
-            oldest=record.timestamp if one.oldest is None else min(one.oldest, record.timestamp),
-            newest=record.timestamp if one.newest is None else max(one.newest, record.timestamp),
-        )
+        self._tallies[kind].add(record.timestamp, entry.size)
         if isinstance(record, PersistedEvent) and record.event_type in _NOTES:
             note = LossNote.from_payload(record.payload)
             if note is not None:
@@ -211,7 +220,7 @@ class _Inventory:
 
     def _tell(self, progress: ProgressCallback | None) -> None:
         if progress is not None:
-            size = sum(kind.bytes for kind in self._kinds.values())
+            size = sum(tally.bytes for tally in self._tallies.values())
             progress(Progress(records=self.census.records, bytes=size, total_bytes=0))
 
     def judge(self) -> Judge:
@@ -219,7 +228,14 @@ class _Inventory:
 
     def kinds(self) -> dict[RecordKind, ProvenKind]:
         return {
-            kind: replace(found, fingerprint=str(self._prints[kind])) for kind, found in self._kinds.items()
+            kind: ProvenKind(
+                records=tally.records,
+                bytes=tally.bytes,
+                oldest=tally.oldest if tally.records else None,
+                newest=tally.newest if tally.records else None,
+                fingerprint=str(self._prints[kind]),
+            )
+            for kind, tally in self._tallies.items()
         }
 
 
