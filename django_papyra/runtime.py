@@ -88,6 +88,17 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
     return cast("Callable[..., PersistenceBackend]", cls)(**options)
 
 
+def open_url(url: str, *, must_exist: bool) -> PersistenceBackend:
+    """Return the store of ``url``, without any retention; ``django:ALIAS`` is the tables in that database."""
+    scheme, _, alias = url.partition(":")
+    if scheme == DJANGO_SCHEME:
+        if not alias:
+            raise ConfigurationError("django: needs the alias of a database; write django:default")
+        writer = str(get_settings().options.get("writer", WriterMode.THREAD))
+        return DjangoPersistence(alias, writer)
+    return open_store(url, must_exist=must_exist)
+
+
 def backend_class(settings: PapyraSettings) -> type:
     """Return the class that ``BACKEND`` names (dotted, or ``django:ALIAS``); raises `ConfigurationError`."""
     place = f"{SETTING}['BACKEND']"

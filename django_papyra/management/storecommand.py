@@ -16,6 +16,7 @@ from papyra.cli.text import shell_word
 from papyra.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from papyra.cli.conduct import Closable
     from papyra.cli.outcome import NextStep
 
 
@@ -25,18 +26,33 @@ class StoreCommand(ExitingCommand):
     papyra_name: ClassVar[str]
     run_name: ClassVar[str]
 
+    def label(self, args: Namespace) -> str:
+        """Return how people know the store."""
+        del args
+        return "settings.PAPYRA"
+
+    def open(self, args: Namespace) -> Closable:
+        """Open what the command works on."""
+        del args
+        return make_backend(get_settings())
+
+    def spell(self, step: NextStep) -> str:
+        """Return ``step`` as a line to type here."""
+        return spell(step)
+
     def handle(self, **options: Any) -> None:
         module, _, function = self.run_name.partition(":")
         run: Run = getattr(import_module(module), function)
+        args = Namespace(**options)
         is_shell = self._called_from_command_line  # else nobody sees a bar, and colours would be in the way
         conclusion = conduct(
             Invocation(
                 name=self.papyra_name,
                 run=run,
-                args=Namespace(**options),
-                store="settings.PAPYRA",
-                open_backend=lambda: make_backend(get_settings()),
-                spell=spell,
+                args=args,
+                store=self.label(args),
+                open_backend=lambda: self.open(args),
+                spell=self.spell,
             ),
             stdout=sys.stdout if is_shell else None,
             stderr=sys.stderr if is_shell else None,

@@ -55,7 +55,7 @@ def _run(words: Sequence[str]) -> ExitCode:
 def _conduct(args: Namespace, command: Command) -> ExitCode:
     """Import what the command needs only now: ``--help`` and a misspelt option do without it."""
     conduct = import_module("papyra.cli.conduct")
-    source = import_module("papyra.cli.source").choose_source(args, os.environ)
+    source = import_module(command.source).choose_source(args, os.environ)
     module, _, function = command.run.partition(":")
     conclusion = conduct.conduct(
         conduct.Invocation(

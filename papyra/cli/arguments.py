@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STARTUP_MODES = ("ignore", "scan_only", "recover", "fail_on_anomaly")
 RECOVERY_MODES = ("ignore", "repair", "quarantine")
 DEPTHS = ("tail", "full")
+KINDS = ("event", "audit", "dead_letter")
 Value = TypeVar("Value")
 
 
@@ -206,6 +207,56 @@ def add_store_inspect_arguments(parser: ArgumentParser) -> None:
     add_json_argument(parser)
 
 
+def add_copy_arguments(parser: ArgumentParser) -> None:
+    """Add what `papyra.cli.copying.run_copy` takes."""
+    for option, dest, what in (("--from", "origin", "read"), ("--to", "target", "add to")):
+        parser.add_argument(
+            option,
+            dest=dest,
+            metavar="STORE",
+            required=True,
+            help=f"the store to {what}, by URL, or - for a pipe",
+        )
+    parser.add_argument(
+        "--kind",
+        dest="kinds",
+        type=_word,
+        choices=KINDS,
+        action="append",
+        help="only this kind of record; may be given again",
+    )
+    _add_times(parser)
+    parser.add_argument(
+        "--recheck", action="store_true", help="compare every record, also those that a former copy brought"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be copied and change nothing")
+    add_json_argument(parser)
+
+
+def add_verify_arguments(parser: ArgumentParser) -> None:
+    """Add what `papyra.cli.persistence.run_verify` takes."""
+    _add_quarantine_dir(parser)
+    add_json_argument(parser)
+
+
+def add_restore_arguments(parser: ArgumentParser) -> None:
+    """Add what `papyra.cli.persistence.run_restore` takes."""
+    parser.add_argument(
+        "entries",
+        metavar="ENTRY",
+        nargs="*",
+        help="what to restore, by the names that the list shows, or all; without any: the list",
+    )
+    _add_quarantine_dir(parser)
+    parser.add_argument(
+        "--export", metavar="FILE", help="write what cannot go back into the store to FILE, which is created"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be restored and change nothing"
+    )
+    add_json_argument(parser)
+
+
 def add_events_arguments(parser: ArgumentParser) -> None:
     """Add what `papyra.cli.inspect.run_events` takes."""
     _add_range(parser)
@@ -239,6 +290,11 @@ def add_summary_arguments(parser: ArgumentParser) -> None:
 
 def _add_range(parser: ArgumentParser, *, limit: int = 100, what: str = "at most the newest N") -> None:
     _add_limit(parser, limit, what)
+    _add_times(parser)
+    parser.add_argument("--system", metavar="ID", help="only this system")
+
+
+def _add_times(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         metavar="TIME",
@@ -246,7 +302,6 @@ def _add_range(parser: ArgumentParser, *, limit: int = 100, what: str = "at most
         help="not before: epoch seconds, ISO 8601 (without a zone: UTC), or 15m, 2h, 3d ago",
     )
     parser.add_argument("--until", metavar="TIME", type=_moment, help="before; written like --since")
-    parser.add_argument("--system", metavar="ID", help="only this system")
 
 
 def _add_limit(parser: ArgumentParser, limit: int, what: str) -> None:

@@ -30,7 +30,28 @@ class Command(NamedTuple):
     run: str
     examples: tuple[str, ...]
     about: str = ""
+    source: str = "papyra.cli.source"
+    """The module whose ``choose_source`` finds what the command works on."""
 
+    @property
+    def has_one_store(self) -> bool:
+        """Whether ``--path``, ``--store`` or the environment say on which store."""
+        return self.source == "papyra.cli.source"
+
+
+COPY = Command(
+    "copy",
+    "copy a store into another; done again, it goes on",
+    arguments.add_copy_arguments,
+    "papyra.cli.copying:run_copy",
+    (
+        "papyra copy --from ndjson:papyra.ndjson --to ndjson:/backup/papyra.ndjson",
+        "papyra copy --from ndjson:papyra.ndjson --to - --kind dead-letter",
+        "papyra copy --from - --to ndjson:papyra.ndjson",
+    ),
+    "Every record keeps its identity, and is read back. - is a pipe of plain record lines.",
+    "papyra.cli.ends",
+)
 
 GROUPS = {
     "doctor": "the startup check as a command",
@@ -39,6 +60,7 @@ GROUPS = {
 }
 
 COMMANDS = (
+    COPY,
     Command(
         "doctor run",
         "check as a start would, and repair",
@@ -54,6 +76,27 @@ COMMANDS = (
         arguments.add_scan_arguments,
         "papyra.cli.persistence:run_scan",
         ("papyra persistence scan --path ./papyra.ndjson", "papyra persistence scan --depth tail --json"),
+    ),
+    Command(
+        "persistence verify",
+        "prove what a store holds: every byte, every record, what is lost and where it lies",
+        arguments.add_verify_arguments,
+        "papyra.cli.proving:run_verify",
+        ("papyra persistence verify --path ./papyra.ndjson",),
+        "The thorough check: a scan at full depth, then each record is read and decoded, and set against\n"
+        "loss notes and quarantine. Equal histories have equal fingerprints, in whatever store they lie.",
+    ),
+    Command(
+        "persistence restore",
+        "list what lies in quarantine, and put back what can go back",
+        arguments.add_restore_arguments,
+        "papyra.cli.proving:run_restore",
+        (
+            "papyra persistence restore --path ./papyra.ndjson",
+            "papyra persistence restore all --export ./rest.bin",
+        ),
+        "Without an entry it lists them. A record goes back under its own identity where that is missing;\n"
+        "nothing is ever taken out of quarantine, so that it can be done again.",
     ),
     Command(
         "persistence recover",
@@ -135,6 +178,9 @@ def build_parser() -> Parser:
     kinds = parser.add_subparsers(
         metavar="COMMAND", help="one of the commands below; each has --help", parser_class=Parser
     )
+    for command in COMMANDS:
+        if " " not in command.name:
+            _add_command(kinds.add_parser, command)
     for group, about in GROUPS.items():
         branch = kinds.add_parser(group, description=f"{about[:1].upper()}{about[1:]}.")
         branch.set_defaults(parser=branch)
@@ -148,11 +194,12 @@ def build_parser() -> Parser:
 def _add_command(add_parser: Callable[..., ArgumentParser], command: Command) -> None:
     about = f"{command.help[:1].upper()}{command.help[1:]}."
     parser = add_parser(
-        command.name.partition(" ")[2],
+        command.name.rpartition(" ")[2],
         help=command.help,
         description=f"{about}\n{command.about}" if command.about else about,
         epilog="\n".join(["examples:", *(f"  {example}" for example in command.examples)]),
     )
-    arguments.add_store_arguments(parser)
+    if command.has_one_store:
+        arguments.add_store_arguments(parser)
     command.add_arguments(parser)
     parser.set_defaults(command=command, parser=parser)

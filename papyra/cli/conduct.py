@@ -11,7 +11,7 @@ import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from papyra.cli.exit_codes import ExitCode, exit_code_for_error
 from papyra.cli.outcome import Outcome
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from papyra.cli.outcome import Spell
-    from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.query import Progress, ProgressCallback
 
 _DRAWING = "papyra.cli.terminal"  # imports rich, which a pipe does without
@@ -37,11 +36,22 @@ class CommandInterruptedError(PapyraError):
     """Ends the work of a thread whose command was interrupted."""
 
 
+class Closable(Protocol):
+    """What a command works on: a store, or two."""
+
+    async def aclose(self) -> None:
+        """Finish what was accepted and free everything."""
+        ...
+
+
 class Run(Protocol):
     """What the ``run_*`` functions are."""
 
     def __call__(
-        self, args: Namespace, backend: PersistenceBackend, progress: ProgressCallback | None = None
+        self,
+        args: Namespace,
+        backend: Any,  # what the command's own opener returns
+        progress: ProgressCallback | None = None,
     ) -> Coroutine[object, object, Outcome]:
         """Return what the command came to."""
         ...
@@ -58,7 +68,7 @@ class Invocation:
     run: Run
     args: Namespace
     store: str
-    open_backend: Callable[[], PersistenceBackend]
+    open_backend: Callable[[], Closable]
     spell: Spell
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -19,6 +20,7 @@ from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import Quarantine
+from papyra.persistence._files.quarantine_reading import QuarantineReader
 from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy
@@ -43,9 +45,10 @@ from papyra.persistence.upkeep import TrustedClock, Upkeep, check_interval
 from papyra.persistence.waiting import Overflow, check_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from concurrent.futures import Future
 
+    from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
     from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
     from papyra.persistence.retention import Removable, RetentionPolicy
 
@@ -54,6 +57,8 @@ Value = TypeVar("Value")
 _log = logging.getLogger(__name__)
 
 __all__ = ["FsyncPolicy", "JsonFilePersistence", "Overflow"]
+
+_QUARANTINED_AT_ONCE = 50
 
 
 class JsonFilePersistence(BasePersistence):
@@ -194,6 +199,26 @@ class JsonFilePersistence(BasePersistence):
             return page
 
         return await self._run_reading(job)
+
+    async def quarantined(self, folder: str | None = None) -> AsyncIterator[QuarantineEntry]:
+        """Yield what lies in quarantine, or in ``folder``, the oldest first."""
+        self._check_open()
+        found = self._quarantine_reader(folder).entries()
+        while batch := await self._run_reading(lambda: tuple(islice(found, _QUARANTINED_AT_ONCE))):
+            for entry in batch:
+                yield entry
+
+    async def read_quarantined(
+        self, entry: QuarantineEntry, folder: str | None = None
+    ) -> AsyncIterator[QuarantinePage]:
+        """Yield what can be read in ``entry``, a megabyte at a time."""
+        self._check_open()
+        found = self._quarantine_reader(folder).pages(entry)
+        while (page := await self._run_reading(lambda: next(found, None))) is not None:
+            yield page
+
+    def _quarantine_reader(self, folder: str | None) -> QuarantineReader:
+        return QuarantineReader(self._fs, self._quarantine(self._find(), folder).folder)
 
     async def _run_reading(self, job: Callable[[], Value]) -> Value:
         if self._pid != os.getpid():

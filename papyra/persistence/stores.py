@@ -7,10 +7,10 @@ import re
 import stat
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from papyra.exceptions import ConfigurationError
-from papyra.persistence._files.fs import LOCAL_FS, translated
+from papyra.persistence._files.fs import LOCAL_FS, Access, translated, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from papyra.persistence.retention import RetentionPolicy
 
 _FORMS = "ndjson:PATH or memory:"
+_PATHS = frozenset({"ndjson", "segments"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NO_SUCH_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NOT_HERE = {
@@ -66,6 +67,49 @@ def open_store(
 def store_from_path(path: str, *, retention_policy: RetentionPolicy | None = None) -> PersistenceBackend:
     """Return the backend of what lies at ``path``: a file holds one store, a folder a set of segments."""
     return _open_file(_expanded(path), retention_policy, None, must_exist=True)
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two URLs name one store, as far as names, links and files tell; ``memory:`` never does."""
+    places = [url.partition(":") for url in (one, other)]
+    if any(scheme.lower() == "memory" for scheme, _, _ in places):
+        return False
+    if any(scheme.lower() not in _PATHS for scheme, _, _ in places):
+        return one == other
+    paths = [LOCAL_FS.resolve(_path_in(rest)) for _, _, rest in places]
+    found = [_look(path) for path in paths]
+    if found[0] is not None and found[1] is not None:
+        return found[0].key == found[1].key
+    return paths[0] == paths[1]
+
+
+class NewFile:
+    """A file that was not there; durable once the ``with`` block ends."""
+
+    def __init__(self, path: str) -> None:
+        self._path = _expanded(path)
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        with translated(self._path):
+            try:
+                self._fd = LOCAL_FS.open(self._path, Access.CREATE)
+            except FileExistsError as error:
+                raise ConfigurationError(f"{self._path} is there already; name a file that is not") from error
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Add ``data``."""
+        with translated(self._path):
+            write_all(LOCAL_FS, self._fd, data)
+
+    def __exit__(self, *_: object) -> None:
+        with translated(self._path):
+            try:
+                LOCAL_FS.sync_all(self._fd)
+            finally:
+                LOCAL_FS.close(self._fd)
+            LOCAL_FS.sync_folder(self._path.absolute().parent)
 
 
 def masked(url: str) -> str:

@@ -32,7 +32,10 @@ from papyra.persistence.query import Page, ProgressCallback, RecordQuery
 from papyra.persistence.retention import RetentionPolicy, first_kept
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from papyra.persistence.entries import Entry
+    from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
 
 DEFAULT_RETENTION = RetentionPolicy(max_records=10_000)
 
@@ -244,6 +247,22 @@ class InMemoryPersistence(BasePersistence):
         return StoreStats(
             backend=self.name, kinds=kinds, total_bytes=sum(kind.bytes for kind in kinds.values())
         )
+
+    async def quarantined(self, folder: str | None = None) -> AsyncIterator[QuarantineEntry]:
+        """Yield nothing: nothing is ever taken out."""
+        del folder
+        entries: tuple[QuarantineEntry, ...] = ()
+        for entry in entries:
+            yield entry
+
+    async def read_quarantined(
+        self, entry: QuarantineEntry, folder: str | None = None
+    ) -> AsyncIterator[QuarantinePage]:
+        """Yield nothing."""
+        del entry, folder
+        pages: tuple[QuarantinePage, ...] = ()
+        for page in pages:
+            yield page
 
     async def _close(self) -> None:
         """Nothing to free: what was kept stays readable through the properties."""

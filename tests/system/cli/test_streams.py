@@ -143,7 +143,8 @@ def _seconds_for(*words: str, cwd: Path) -> float:
 def test_every_command_runs_as_a_process(command: Command, tmp_path: Path) -> None:
     name = command.name
     assert papyra(*name.split(), "--help", cwd=tmp_path).returncode == 0
-    done = papyra(*name.split(), cwd=tmp_path, PAPYRA_STORE="memory:")
+    words = [] if command.has_one_store else ["--from", "memory:", "--to", "memory:"]
+    done = papyra(*name.split(), *words, cwd=tmp_path, PAPYRA_STORE="memory:")
     assert (done.returncode, done.stderr) == (0, "")
     assert papyra(*name.split(), cwd=tmp_path).returncode == 64
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from papyra.cli.commands import COMMANDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = [command.name for command in COMMANDS]
+NAMES = [command.name for command in COMMANDS if command.has_one_store]
 
 
 @pytest.fixture(autouse=True)

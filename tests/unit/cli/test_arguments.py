@@ -8,10 +8,10 @@ import pytest
 from papyra.cli import arguments
 from papyra.cli.arguments import Misuse, Parser
 from papyra.cli.commands import COMMANDS, Command, build_parser
-from papyra.persistence.models import PersistenceRecoveryMode, ScanDepth
+from papyra.persistence.models import PersistenceRecoveryMode, RecordKind, ScanDepth
 from papyra.persistence.startup import PersistenceStartupMode
 
-BY_NAME = {command.name: command for command in COMMANDS}
+WITH_ONE_STORE = [command for command in COMMANDS if command.has_one_store]
 
 
 def parse(line: str) -> argparse.Namespace:
@@ -19,12 +19,13 @@ def parse(line: str) -> argparse.Namespace:
 
 
 def test_the_words_of_the_options_are_the_wire_words() -> None:
+    assert tuple(RecordKind) == arguments.KINDS
     assert tuple(PersistenceStartupMode) == arguments.STARTUP_MODES
     assert tuple(PersistenceRecoveryMode) == arguments.RECOVERY_MODES
     assert tuple(ScanDepth) == arguments.DEPTHS
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", WITH_ONE_STORE, ids=lambda command: command.name)
 def test_every_command_is_parsed_and_has_json_a_store_and_help(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +58,10 @@ def test_every_example_is_parsed(command: Command) -> None:
         "persistence scan --path a --store memory:",
         "persistence scan --depth deep",
         "persistence recover --mode fix",
+        "copy",
+        "copy --from a",
+        "copy --from a --to b --kind moods",
+        "copy --from a --to b extra",
         "persistence compact --max-records -1",
         "persistence compact --max-records many",
         "persistence compact --max-age 30",

@@ -16,7 +16,8 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "cli.md").r
 
 
 def parser_of(command: Command) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = build_parser().parse_args(command.name.split()).parser
+    words = [] if command.has_one_store else ["--from", "memory:", "--to", "memory:"]
+    parser: argparse.ArgumentParser = build_parser().parse_args([*command.name.split(), *words]).parser
     return parser
 
 

@@ -1,0 +1,87 @@
+"""The two ends of a copy: opened together, closed together, never the same store."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from papyra.cli.pipes import PipeReader, PipeWriter
+from papyra.cli.text import shell_word
+from papyra.exceptions import ConfigurationError
+from papyra.persistence.stores import is_same_place, masked, open_store
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Mapping
+
+    from papyra.cli.outcome import NextStep
+    from papyra.persistence.backend import PersistenceBackend
+
+
+class Open(Protocol):
+    """Opens the store of a URL."""
+
+    def __call__(self, url: str, *, must_exist: bool) -> PersistenceBackend:
+        """Return it; with ``must_exist`` a missing one is refused."""
+        ...
+
+
+PIPE = "-"
+
+
+class Ends:
+    """An open source and an open target."""
+
+    def __init__(
+        self, source: PersistenceBackend | PipeReader, target: PersistenceBackend | PipeWriter
+    ) -> None:
+        self.source = source
+        self.target = target
+
+    async def aclose(self) -> None:
+        """Close both, the target first: what it has accepted counts."""
+        try:
+            await self.target.aclose()
+        finally:
+            await self.source.aclose()
+
+
+class EndsSource(NamedTuple):
+    """What `papyra.cli.source.Source` is for the commands with one store."""
+
+    label: str
+    open: Callable[[], Ends]
+
+    def spell(self, step: NextStep) -> str:
+        """Return ``step`` as a line to type."""
+        return spell_alone(step)
+
+
+def spell_alone(step: NextStep) -> str:
+    """Return ``step``, which names its store itself, as a line to type."""
+    return " ".join(["papyra", step.command, *(shell_word(word) for word in step.options)])
+
+
+def choose_source(args: Namespace, environ: Mapping[str, str]) -> EndsSource:
+    """Return what the arguments name; opening it may fail."""
+    del environ
+    return EndsSource(label_of(args), partial(open_ends, args, open_store))
+
+
+def label_of(args: Namespace) -> str:
+    """Return how people know the two stores."""
+    return f"{masked(args.origin)} -> {masked(args.target)}"
+
+
+def open_ends(args: Namespace, opener: Open) -> Ends:
+    """Open both; raises `ConfigurationError` for what cannot be copied at all."""
+    if args.origin == args.target == PIPE:
+        raise ConfigurationError("--from - --to -: one end of a copy has to be a store")
+    if args.target == PIPE and args.json:
+        raise ConfigurationError("--to -: stdout carries the records, so there is no room for --json")
+    if PIPE not in {args.origin, args.target} and is_same_place(args.origin, args.target):
+        raise ConfigurationError(f"{masked(args.origin)} and {masked(args.target)} are the same store")
+    source = PipeReader(sys.stdin.fileno()) if args.origin == PIPE else opener(args.origin, must_exist=True)
+    target = PipeWriter(sys.stdout.fileno()) if args.target == PIPE else opener(args.target, must_exist=False)
+    return Ends(source, target)
