@@ -9,15 +9,15 @@ import msgspec
 
 from papyra.payloads import encode
 from papyra.persistence.models import EventType, LossNote, PersistedEvent, Record, RecordKind
-from papyra.persistence.ready import ReadyEvent, ReadyLine
+from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from papyra._runtime.handled import HandledRun
     from papyra._runtime.stamps import Stamps
 
-Storable = Record | ReadyEvent | ReadyLine
+Storable = Record | ReadyEvent | ReadyRun
 
 RECORD_OVERHEAD = 768
 """What a waiting record takes in memory beside its texts, measured; a loss note takes no more."""
@@ -43,6 +43,16 @@ _LOSS_NOTES = frozenset({EventType.RECORDS_DROPPED, EventType.RECORDS_LOST})
 def is_loss_note(record: Storable) -> bool:
     """Whether ``record`` only says what could not be kept."""
     return isinstance(record, PersistedEvent) and record.event_type in _LOSS_NOTES
+
+
+def count_of(each: Storable) -> int:
+    """Return how many records ``each`` is."""
+    return len(each) if isinstance(each, ReadyRun) else 1
+
+
+def singles(each: Storable) -> Sequence[Storable]:
+    """Return those records, each by itself."""
+    return each.singles() if isinstance(each, ReadyRun) else (each,)
 
 
 class _Waiting(msgspec.Struct, gc=False):
@@ -170,32 +180,28 @@ class Backlog:
 
     def take(self, max_records: int, max_bytes: int) -> list[Storable]:
         """Take the next batch, at least one record if any waits; it counts until `settle`."""
-        batch: list[Storable] = []
-        size = 0
-        for entry in self._taken:  # once more: whoever took them was cancelled
-            size += self._add_to(batch, entry)
-        while len(batch) < max_records and (queue := self._next_queue()) is not None:
+        taken = self._taken  # those of whoever took a batch and was cancelled come once more
+        count = sum(entry.count for entry in taken)
+        size = sum(entry.size for entry in taken)
+        while count < max_records and (queue := self._next_queue()) is not None:
             entry = queue[0]
-            if batch and (size + entry.size > max_bytes or len(batch) + entry.count > max_records):
+            if taken and size + entry.size > max_bytes:
                 break
-            if isinstance(entry, _WaitingRun) and entry.count > max_records:
-                entry = entry.split(max_records)
+            if isinstance(entry, _WaitingRun) and count + entry.count > max_records:
+                entry = entry.split(max_records - count)
             else:
                 queue.popleft()
             if isinstance(entry, _Loss) and self._open_notes.get(entry.kind) is entry:
                 del self._open_notes[entry.kind]  # what waited behind it may be next
-            self._taken.append(entry)
-            size += self._add_to(batch, entry)
-        return batch
+            taken.append(entry)
+            count += entry.count
+            size += entry.size
+        return [self._storable(entry) for entry in taken]
 
-    def _add_to(self, batch: list[Storable], entry: _Entry | _Loss) -> int:
+    def _storable(self, entry: _Entry | _Loss) -> Storable:
         if isinstance(entry, _Waiting):
-            batch.append(entry.record)
-        elif isinstance(entry, _WaitingRun):
-            batch += entry.run.lines()
-        else:
-            batch.append(self._note_of(entry))
-        return entry.size
+            return entry.record
+        return entry.run.ready() if isinstance(entry, _WaitingRun) else self._note_of(entry)
 
     def settle(self) -> None:
         """Forget what was taken: it is durable, or refused for good."""

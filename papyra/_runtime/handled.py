@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from papyra._runtime.identity import Identity, type_name
-from papyra.persistence.handled import Handler, handled_lines
+from papyra.persistence.handled import HandledRows, Handler, handled_run
 from papyra.persistence.models import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from papyra._runtime.mailbox import Envelope
     from papyra._runtime.stamps import Stamps
-    from papyra.persistence.ready import ReadyLine
+    from papyra.persistence.ready import ReadyRun
 
 MOST_TURNS = 64
 """So many turns, of at most a few hundred messages each, are noted before they are taken in."""
@@ -70,9 +70,12 @@ class _Handled(NamedTuple):
         order = sorted(range(len(self.ends)), key=self.ends.__getitem__)
         return _Handled(*([column[at] for at in order] for column in self))  # type: ignore[arg-type]  # the same columns
 
-    def part(self, rows: slice) -> _Handled:
-        """Return some of them."""
-        return _Handled(*(column[rows] for column in self))  # type: ignore[arg-type]  # the same columns
+    def take_out(self, count: int) -> _Handled:
+        """Take the first ``count`` out."""
+        part = _Handled(*(column[:count] for column in self))  # type: ignore[arg-type]  # the same columns
+        for column in self:
+            del column[:count]
+        return part
 
 
 class HandledRun:
@@ -81,16 +84,23 @@ class HandledRun:
     ``floor``, ``reading``, in microseconds: the record before the first, and the time at ``now`` of the ends.
     """
 
-    __slots__ = ("_floor", "_handled", "_incarnation", "_now", "_reading", "_system_id", "seq")
+    __slots__ = ("_floor", "_handled", "_incarnation", "_now", "_reading", "_system_id", "_times", "seq")
 
     def __init__(
-        self, system_id: str, incarnation: str, handled: _Handled, place: tuple[int, int, int], now: float
+        self,
+        system_id: str,
+        incarnation: str,
+        handled: _Handled,
+        place: tuple[int, int, int],
+        now: float,
+        times: list[int] | None = None,
     ) -> None:
         self.seq, self._floor, self._reading = place
         self._system_id = system_id
         self._incarnation = incarnation
         self._handled = handled
         self._now = now
+        self._times = times
 
     def __len__(self) -> int:
         return len(self._handled.ids)
@@ -103,41 +113,38 @@ class HandledRun:
     @property
     def timestamp(self) -> float:
         """The time of the first."""
-        return next(self._times()) / 1e6
+        return self._times_of(self._handled.ends[:1])[0] / 1e6
 
     def split(self, count: int) -> HandledRun:
         """Take the first ``count`` out."""
         place = self.seq, self._floor, self._reading
-        part = HandledRun(
-            self._system_id, self._incarnation, self._handled.part(slice(count)), place, self._now
-        )
-        *_, self._floor = part._times()
+        handled = self._handled.take_out(count)
+        times = self._times_of(handled.ends)
         self.seq += count
-        self._handled = self._handled.part(slice(count, None))
-        return part
+        self._floor, self._times = times[-1], None
+        return HandledRun(self._system_id, self._incarnation, handled, place, self._now, times)
 
-    def _times(self) -> Iterator[int]:
+    def _times_of(self, ends: list[float]) -> list[int]:
+        """Return the times of the first messages, which ended then: each later than the one before."""
         floor, reading, now = self._floor, self._reading, self._now
-        for end in self._handled.ends:
-            floor += 1
-            time = reading - int((now - end) * 1e6)
-            floor = max(floor, time)
-            yield floor
+        return [
+            floor := time if (time := reading - int((now - end) * 1e6)) > floor else floor + 1 for end in ends
+        ]
 
-    def lines(self) -> list[ReadyLine]:
+    def ready(self) -> ReadyRun:
         """Make the events."""
-        handled = self._handled
-        rows = zip(
-            [time / 1e6 for time in self._times()],
-            handled.whos,
-            map(type_name, handled.types),
-            handled.ids,
-            handled.causes,
-            handled.roots,
-            [int((end - begin) * 1e6) / 1e6 for begin, end in zip(handled.begins, handled.ends, strict=True)],
-            strict=True,
+        whos, types, ids, causes, roots, begins, ends = self._handled
+        names = {kind: type_name(kind) for kind in set(types)}
+        rows = HandledRows(
+            [time / 1e6 for time in self._times or self._times_of(ends)],
+            whos,
+            [names[kind] for kind in types],
+            ids,
+            causes,
+            roots,
+            [int((end - begin) * 1e6) / 1e6 for begin, end in zip(begins, ends, strict=True)],
         )
-        return handled_lines(self._system_id, self._incarnation, self.seq, rows)
+        return handled_run(self._system_id, self._incarnation, self.seq, rows)
 
 
 class HandledLog:

@@ -232,8 +232,9 @@ def _by_part(batch: list[list[Entry]], refused: dict[int, PersistenceError]) -> 
     parts: list[Refused] = []
     first = 0
     for part in batch:
-        parts.append([(at, refused[first + at]) for at in range(len(part)) if first + at in refused])
-        first += len(part)
+        count = sum(entry.count for entry in part)
+        parts.append([(at, refused[first + at]) for at in range(count) if first + at in refused])
+        first += count
     return parts
 
 
