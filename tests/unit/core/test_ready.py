@@ -17,7 +17,7 @@ from papyra.persistence.backends.memory import InMemoryPersistence
 from papyra.persistence.handled import HandledRows, Handler, handled_run
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import PersistedEvent, Record, RecordKind
-from papyra.persistence.ready import ReadyEvent
+from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,3 +137,47 @@ async def test_a_subclass_with_its_own_append_is_given_records() -> None:
 
     assert not Looking.capabilities.takes_ready_events
     assert Saying.capabilities.takes_ready_events
+
+
+@given(st.lists(st.tuples(times, texts, texts), min_size=1, max_size=5))
+def test_neighbouring_events_have_in_one_piece_the_lines_they_have_alone(
+    events: list[tuple[float, str, str]],
+) -> None:
+    ready_events = [
+        ready(seq, payload={"text": text}, timestamp=when) for seq, (when, text, _) in enumerate(events, 1)
+    ]
+    for event, (_, _, path) in zip(ready_events, events, strict=True):
+        event.actor_path = path
+    run = codec.encode_ready(ready_events)
+    assert run.singles() == [codec.encode_ready([event]) for event in ready_events]
+    assert run.timestamps == [when for when, _, _ in events]
+
+
+def handled(first_seq: int, count: int, type_: str = "Ping") -> ReadyRun:
+    who, numbers = Handler("orders:1", "/desk", "Desk"), list(range(first_seq, first_seq + count))
+    rows = HandledRows(
+        [float(number) for number in numbers],
+        [who] * count,
+        [type_] * count,
+        numbers,
+        [0] * count,
+        numbers,
+        [0.5] * count,
+    )
+    return handled_run("orders", INCARNATION, first_seq, rows)
+
+
+@pytest.mark.parametrize("kind", ["memory", "json"])
+async def test_a_run_counts_as_its_records_wherever_they_are_counted_refused_or_known(
+    kind: str, tmp_path: Path
+) -> None:
+    store = InMemoryPersistence() if kind == "memory" else JsonFilePersistence(tmp_path / "log.ndjson")
+    plain = PersistedEvent("orders", "", "Operated", {"a": 1}, 2.0, incarnation=INCARNATION, seq=8)
+    await store.append([handled(1, 4), ready(5)])  # type: ignore[list-item]  # as its capabilities say
+    assert store.metrics.records_written == 5
+    await store.append([handled(1, 4), handled(3, 2)])  # type: ignore[list-item]  # the same once more
+    with pytest.raises(AppendError, match="other bytes") as caught:
+        await store.append([handled(6, 2), plain, handled(2, 1), handled(3, 1, "Pong"), handled(4, 6)])  # type: ignore[list-item]
+    assert [position for position, _ in caught.value.refused] == [4, 6, 9]
+    assert [event.seq for event in await store.list_events()] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    await store.aclose()
