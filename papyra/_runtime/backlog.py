@@ -9,21 +9,24 @@ import msgspec
 
 from papyra.payloads import encode
 from papyra.persistence.models import EventType, LossNote, PersistedEvent, Record, RecordKind
-from papyra.persistence.ready import ReadyEvent, ReadyLine
+from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from papyra._runtime.handled import HandledRun
     from papyra._runtime.stamps import Stamps
 
-Storable = Record | ReadyEvent | ReadyLine
+Storable = Record | ReadyEvent | ReadyRun
 
 RECORD_OVERHEAD = 768
 """What a waiting record takes in memory beside its texts, measured; a loss note takes no more."""
 
 HANDLED_OVERHEAD = 192
 """What a handled message takes while it waits to become an event, measured."""
+
+TOGETHER_BYTES = 256 * RECORD_OVERHEAD
+"""Events wait as one as long as they take no more."""
 
 _NEVER_DROPPED = frozenset(
     {
@@ -45,6 +48,16 @@ def is_loss_note(record: Storable) -> bool:
     return isinstance(record, PersistedEvent) and record.event_type in _LOSS_NOTES
 
 
+def count_of(each: Storable) -> int:
+    """Return how many records ``each`` is."""
+    return len(each) if isinstance(each, ReadyRun) else 1
+
+
+def singles(each: Storable) -> Sequence[Storable]:
+    """Return those records, each by itself."""
+    return each.singles() if isinstance(each, ReadyRun) else (each,)
+
+
 class _Waiting(msgspec.Struct, gc=False):
     order: int
     record: Storable
@@ -58,6 +71,37 @@ class _Waiting(msgspec.Struct, gc=False):
     @property
     def timestamp(self) -> float:
         return self.record.timestamp
+
+
+class _WaitingEvents:
+    """Events that came one after the other with nothing between; ``last_order`` is the newest one's."""
+
+    __slots__ = ("events", "last_order", "order", "size")
+
+    def __init__(self, order: int, events: list[ReadyEvent], size: int) -> None:
+        self.order = self.last_order = order
+        self.events = events
+        self.size = size
+
+    @property
+    def count(self) -> int:
+        return len(self.events)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.events[0].seq, self.events[-1].seq
+
+    @property
+    def timestamp(self) -> float:
+        return self.events[0].timestamp
+
+    def split(self, count: int) -> _WaitingEvents:
+        """Take the first ``count`` out."""
+        part = self.events[:count]
+        del self.events[:count]
+        size = sum(map(_size_of, part))
+        self.size -= size
+        return _WaitingEvents(self.order, part, size)
 
 
 class _WaitingRun:
@@ -110,7 +154,7 @@ class _Loss:
         self.timestamp = timestamp
 
 
-_Entry = _Waiting | _WaitingRun
+_Entry = _Waiting | _WaitingEvents | _WaitingRun
 _Queue = deque[_Entry] | deque[_Loss] | deque[_Entry | _Loss]
 
 
@@ -130,6 +174,7 @@ class Backlog:
         self._max_bytes = max_bytes
         self._count = 0
         self._queues: dict[RecordKind, deque[_Entry]] = {kind: deque() for kind in _DROP_ORDER}
+        self._events = self._queues[RecordKind.EVENT]
         self._kept: deque[_Entry | _Loss] = deque()  # never dropped, and notes with a number of their own
         self._event_losses: deque[_Loss] = deque()
         self._fronts: tuple[tuple[RecordKind | None, _Queue], ...] = (
@@ -153,11 +198,32 @@ class Backlog:
         self._add(record, RECORD_OVERHEAD + size)
         return self._keep_bounds()
 
+    def push_event(self, event: ReadyEvent) -> bool:
+        """Add a stamped event; returns whether anything was dropped."""
+        size = _size_of(event)
+        queue = self._events
+        newest = queue[-1] if queue else None
+        order = self.last_order + 1
+        if (
+            type(newest) is _WaitingEvents
+            and newest.last_order == self.last_order
+            and newest.size + size <= TOGETHER_BYTES
+        ):
+            newest.events.append(event)
+            newest.size += size
+            newest.last_order = order
+        else:
+            queue.append(_WaitingEvents(order, [event], size))
+        self.last_order = order
+        self._count += 1
+        self.bytes += size
+        return (self._count > self._max_records or self.bytes > self._max_bytes) and self._keep_bounds()
+
     def push_run(self, run: HandledRun) -> bool:
         """Add events of handled messages; returns whether anything was dropped."""
         self.last_order += 1
         entry = _WaitingRun(self.last_order, run)
-        self._queues[RecordKind.EVENT].append(entry)
+        self._events.append(entry)
         self._count += entry.count
         self.bytes += entry.size
         return self._keep_bounds()
@@ -170,32 +236,34 @@ class Backlog:
 
     def take(self, max_records: int, max_bytes: int) -> list[Storable]:
         """Take the next batch, at least one record if any waits; it counts until `settle`."""
-        batch: list[Storable] = []
-        size = 0
-        for entry in self._taken:  # once more: whoever took them was cancelled
-            size += self._add_to(batch, entry)
-        while len(batch) < max_records and (queue := self._next_queue()) is not None:
+        taken = self._taken  # those of whoever took a batch and was cancelled come once more
+        count = sum(entry.count for entry in taken)
+        size = sum(entry.size for entry in taken)
+        while count < max_records and (queue := self._next_queue()) is not None:
             entry = queue[0]
-            if batch and (size + entry.size > max_bytes or len(batch) + entry.count > max_records):
+            if taken and size + entry.size > max_bytes:
                 break
-            if isinstance(entry, _WaitingRun) and entry.count > max_records:
-                entry = entry.split(max_records)
+            if not isinstance(entry, _Waiting | _Loss) and count + entry.count > max_records:
+                entry = entry.split(max_records - count)
             else:
                 queue.popleft()
             if isinstance(entry, _Loss) and self._open_notes.get(entry.kind) is entry:
                 del self._open_notes[entry.kind]  # what waited behind it may be next
-            self._taken.append(entry)
-            size += self._add_to(batch, entry)
-        return batch
+            taken.append(entry)
+            count += entry.count
+            size += entry.size
+        return [record for entry in taken for record in self._storable(entry)]
 
-    def _add_to(self, batch: list[Storable], entry: _Entry | _Loss) -> int:
-        if isinstance(entry, _Waiting):
-            batch.append(entry.record)
-        elif isinstance(entry, _WaitingRun):
-            batch += entry.run.lines()
-        else:
-            batch.append(self._note_of(entry))
-        return entry.size
+    def _storable(self, entry: _Entry | _Loss) -> Sequence[Storable]:
+        match entry:
+            case _WaitingEvents():
+                return entry.events
+            case _WaitingRun():
+                return (entry.run.ready(),)
+            case _Waiting():
+                return (entry.record,)
+            case _Loss():
+                return (self._note_of(entry),)
 
     def settle(self) -> None:
         """Forget what was taken: it is durable, or refused for good."""
@@ -265,6 +333,8 @@ class Backlog:
             going = max(1, self._count - self._max_records, -(-bytes_over // HANDLED_OVERHEAD))
             if going < entry.count:
                 return entry.split(going)
+        elif isinstance(entry, _WaitingEvents) and entry.count > 1:
+            return entry.split(1)
         return queue.popleft()
 
     def _note_events(self, entry: _Entry) -> None:
@@ -305,6 +375,10 @@ class Backlog:
             incarnation=self.stamps.incarnation,
             seq=seq,
         )
+
+
+def _size_of(event: ReadyEvent) -> int:
+    return RECORD_OVERHEAD + len(event.payload)
 
 
 def _place_of(refused: tuple[Storable, str]) -> tuple[str, int]:

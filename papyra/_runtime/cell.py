@@ -10,7 +10,7 @@ from papyra._runtime import passing, watching
 from papyra._runtime.belongings import Belongings
 from papyra._runtime.facts import NOWHERE, End, Origin
 from papyra._runtime.mailbox import CURRENT, NEVER, Envelope
-from papyra._runtime.phases import Command, Phase, StoppedItself, drop
+from papyra._runtime.phases import STARTING, Command, Phase, StoppedItself, drop
 from papyra._runtime.receiver import Receiver
 from papyra._runtime.texts import error_text
 from papyra.actor import Actor
@@ -62,28 +62,28 @@ class Cell(Receiver):
 
     actor: Actor
 
-    def __init__(  # noqa: PLR0913  # what a spawn says, by name
+    def __init__(  # noqa: PLR0913, PLR0917  # what a spawn says; names take longer
         self,
         site: Site,
         number: int,
         name: str | None,
         path: str,
-        *,
         parent: Cell | None,
         factory: ActorFactory,
         args: tuple[object, ...],
         policy: SupervisionPolicy,
         limits: MailboxLimits,
     ) -> None:
-        super().__init__(site, number, name, path, limits)
+        Receiver.__init__(self, site, number, name, path, limits)  # super() takes longer
         self.parent = parent
         self.children: dict[int, Cell] | None = None
         self.factory = factory
         self.args = args
         self.policy = policy
         self.context = ActorContext(self)
-        self.origin = Origin.of(CURRENT.get())
-        self.phase = Phase.STARTING
+        current = CURRENT.get()
+        self.origin = NOWHERE if current is None else Origin.of(current)
+        self.phase = STARTING
         self.ready = False
         self.belongings: Belongings | None = None
         self.drain_timer: Alarm | None = None

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from papyra._runtime.identity import Identity, type_name
-from papyra.persistence.handled import Handler, handled_lines
+from papyra.persistence.handled import HandledRows, Handler, handled_run
 from papyra.persistence.models import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from papyra._runtime.mailbox import Envelope
     from papyra._runtime.stamps import Stamps
-    from papyra.persistence.handled import Row
-    from papyra.persistence.ready import ReadyLine
+    from papyra.persistence.ready import ReadyRun
 
 MOST_NOTES: Final = 16_384
 """So many messages, or a turn's more, are noted before they are taken in."""
@@ -51,16 +50,18 @@ class _Notes:
         """When each ended."""
         return self.flat[_WIDTH - 1 :: _WIDTH]
 
-    def split(self, count: int) -> tuple[_Notes, _Notes]:
-        """Return the first ``count`` of them, and the others."""
-        before = [turn for turn in self.turns if turn.first < count]
-        behind = [turn._replace(first=turn.first - count) for turn in self.turns[len(before) :]]
-        cut = count * _WIDTH
+    def take_out(self, count: int) -> _Notes:
+        """Take the first ``count`` out."""
+        turns, cut = self.turns, count * _WIDTH
+        part = _Notes([turn for turn in turns if turn.first < count], self.flat[:cut])
+        behind = [turn._replace(first=turn.first - count) for turn in turns[len(part.turns) :]]
         if len(self) > count and not (behind and behind[0].first == 0):
-            behind.insert(0, _Turn(0, before[-1].who, self.flat[cut - 1]))
-        return _Notes(before, self.flat[:cut]), _Notes(behind, self.flat[cut:])
+            behind.insert(0, _Turn(0, part.turns[-1].who, self.flat[cut - 1]))
+        self.turns = behind
+        del self.flat[:cut]
+        return part
 
-    def rows(self, times: Iterator[int]) -> Iterator[Row]:
+    def rows(self, times: list[int]) -> HandledRows:
         """Return what to store of them; ``times`` are in microseconds."""
         flat, ends = self.flat, self.ends
         whos: list[Handler] = []
@@ -70,15 +71,16 @@ class _Notes:
             whos += [who] * (stop - first)
             begins.append(began)
             begins += ends[first : stop - 1]
-        return zip(
+        types = flat[1::_WIDTH]
+        names = {kind: type_name(kind) for kind in set(types)}
+        return HandledRows(
             [time / 1e6 for time in times],
             whos,
-            map(type_name, flat[1::_WIDTH]),
+            [names[kind] for kind in types],
             flat[::_WIDTH],
             flat[2::_WIDTH],
             flat[3::_WIDTH],
             [int((end - begin) * 1e6) / 1e6 for begin, end in zip(begins, ends, strict=True)],
-            strict=True,
         )
 
 
@@ -88,16 +90,23 @@ class HandledRun:
     ``floor``, ``reading``, in microseconds: the record before the first, and the time at ``now`` of the ends.
     """
 
-    __slots__ = ("_floor", "_incarnation", "_notes", "_now", "_reading", "_system_id", "seq")
+    __slots__ = ("_floor", "_incarnation", "_notes", "_now", "_reading", "_system_id", "_times", "seq")
 
     def __init__(
-        self, system_id: str, incarnation: str, notes: _Notes, place: tuple[int, int, int], now: float
+        self,
+        system_id: str,
+        incarnation: str,
+        notes: _Notes,
+        place: tuple[int, int, int],
+        now: float,
+        times: list[int] | None = None,
     ) -> None:
         self.seq, self._floor, self._reading = place
         self._system_id = system_id
         self._incarnation = incarnation
         self._notes = notes
         self._now = now
+        self._times = times
 
     def __len__(self) -> int:
         return len(self._notes)
@@ -110,29 +119,28 @@ class HandledRun:
     @property
     def timestamp(self) -> float:
         """The time of the first."""
-        return next(self._times()) / 1e6
+        return self._times_of(self._notes.ends[:1])[0] / 1e6
 
     def split(self, count: int) -> HandledRun:
         """Take the first ``count`` out."""
         place = self.seq, self._floor, self._reading
-        notes, self._notes = self._notes.split(count)
-        part = HandledRun(self._system_id, self._incarnation, notes, place, self._now)
-        *_, self._floor = part._times()
+        notes = self._notes.take_out(count)
+        times = self._times_of(notes.ends)
         self.seq += count
-        return part
+        self._floor, self._times = times[-1], None
+        return HandledRun(self._system_id, self._incarnation, notes, place, self._now, times)
 
-    def _times(self) -> Iterator[int]:
+    def _times_of(self, ends: list[float]) -> list[int]:
+        """Return the times of the first messages, which ended then: each later than the one before."""
         floor, reading, now = self._floor, self._reading, self._now
-        for end in self._notes.ends:
-            floor += 1
-            time = reading - int((now - end) * 1e6)
-            floor = max(floor, time)
-            yield floor
+        return [
+            floor := time if (time := reading - int((now - end) * 1e6)) > floor else floor + 1 for end in ends
+        ]
 
-    def lines(self) -> list[ReadyLine]:
+    def ready(self) -> ReadyRun:
         """Make the events."""
-        rows = self._notes.rows(self._times())
-        return handled_lines(self._system_id, self._incarnation, self.seq, rows)
+        rows = self._notes.rows(self._times or self._times_of(self._notes.ends))
+        return handled_run(self._system_id, self._incarnation, self.seq, rows)
 
 
 class HandledLog:

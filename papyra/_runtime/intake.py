@@ -155,10 +155,9 @@ class Intake(ABC):
             return
         if self.handled:
             self.take_handled()
-        event.timestamp = self._stamps.time()
-        event.incarnation = self._begun_incarnation()
-        event.seq = self._stamps.take(RecordKind.EVENT)
-        self._has_pushed(self._backlog.push(event, len(event.payload)))
+        self._begun_incarnation()
+        self._stamps.stamp(event)
+        self._has_pushed(self._backlog.push_event(event))
 
     def _stamp(self, record: Record, sealed: Sealed) -> Record:
         incarnation = self._begun_incarnation()

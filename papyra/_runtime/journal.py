@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 MAX_EXCERPT = 2_048
 _STARTED = EventType.ACTOR_STARTED.value
+_EVENT = RecordKind.EVENT  # to look a member up takes longer than all else that is done for a field
 
 
 class Journal:
@@ -66,6 +67,7 @@ class Journal:
         self._incarnation = incarnation
         self._clock = clock
         self._redaction = redaction
+        self._is_watched = hooks.wants("on_event")
 
     def message_id(self, number: int | str) -> str:
         """Return a message's id as it is stored; as which it may be given, if it is another run's."""
@@ -78,7 +80,7 @@ class Journal:
         ready = self._ready(who, origin, _STARTED)
         self.recorder.emit_event(ready)
         self.log.add(ready)
-        if self.hooks.wants("on_event"):
+        if self._is_watched:
             self.hooks.post("on_event", records.started_event(ready))
 
     def restarted(self, who: Identity, restart: Restart) -> None:
@@ -193,7 +195,7 @@ class Journal:
         system_id, name = self._system_id, self.message_id
         return ReadyEvent(
             0,
-            RecordKind.EVENT,
+            _EVENT,
             "",
             system_id,
             0.0,

@@ -17,7 +17,7 @@ from papyra._runtime.facts import Failure
 from papyra._runtime.groups import Group
 from papyra._runtime.identity import type_name
 from papyra._runtime.mailbox import CURRENT
-from papyra._runtime.phases import Phase
+from papyra._runtime.phases import RUNNING, Phase
 from papyra.actor import Actor, attach
 from papyra.events import StopReason
 from papyra.supervision import RestartScope, SupervisorDecision
@@ -55,7 +55,7 @@ async def start(cell: Cell) -> None:
 def begin(cell: Cell) -> None:
     """Record that ``cell`` has started, or started again, and let it handle messages."""
     cell.ready = True
-    cell.phase = Phase.RUNNING
+    cell.phase = RUNNING
     if cell.failure is None:
         cell.site.journal.started(cell, cell.origin)
     else:

@@ -25,6 +25,10 @@ class Phase(Enum):
     STOPPED = "stopped"
 
 
+STARTING, RUNNING = Phase.STARTING, Phase.RUNNING
+"""For each spawn: to look a member up in its class takes as long as to set a dozen attributes."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChildFailed:
     """Asks a parent what to do about a child."""

@@ -68,7 +68,7 @@ class Receiver(Identity):
     )
 
     def __init__(self, site: Site, number: int, name: str | None, path: str, limits: MailboxLimits) -> None:
-        super().__init__(site.system_id, number, name, path)
+        Identity.__init__(self, site.system_id, number, name, path)  # super() takes longer
         self.site = site
         self.limits = limits
         self.scope: Context | None = None

@@ -8,7 +8,7 @@ import random
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, cast
 
-from papyra._runtime.backlog import Storable, is_loss_note
+from papyra._runtime.backlog import Storable, count_of, is_loss_note, singles
 from papyra._runtime.intake import Intake
 from papyra._runtime.texts import error_text
 from papyra.exceptions import AppendError, BackendClosedError, PersistenceError, StoreUnavailableError
@@ -213,14 +213,15 @@ class Recorder(Intake):
         self._go_on()
 
     def _note_refused(self, batch: Sequence[Storable], error: AppendError) -> int:
-        refused = {at: error_text(cause) for at, cause in error.refused if 0 <= at < len(batch)}
+        records = [record for each in batch for record in singles(each)]
+        refused = {at: error_text(cause) for at, cause in error.refused if 0 <= at < len(records)}
         if not refused:
             raise StoreUnavailableError("the store refused records, but did not say which") from error
         for position, cause in refused.items():
-            level = logging.CRITICAL if is_loss_note(batch[position]) else logging.ERROR
-            _log.log(level, "the store refused a %s for good: %s", batch[position].kind, cause)
+            level = logging.CRITICAL if is_loss_note(records[position]) else logging.ERROR
+            _log.log(level, "the store refused a %s for good: %s", records[position].kind, cause)
         self._backlog.note_refused(
-            (batch[position], self._sealing.redact(cause)) for position, cause in refused.items()
+            (records[position], self._sealing.redact(cause)) for position, cause in refused.items()
         )
         self._last_error = error
         self._tell(f"the store refused {len(refused)} records for good", error)
@@ -233,7 +234,7 @@ class Recorder(Intake):
             await self._backend.append(cast("Sequence[Record]", batch))  # it takes what was asked of it
         except AppendError as error:
             refused, refusal = self._note_refused(batch, error), error
-        self._written += len(batch) - refused
+        self._written += sum(map(count_of, batch)) - refused
         return refusal
 
     def _go_on(self) -> None:
@@ -264,7 +265,7 @@ class Recorder(Intake):
     async def _prepared(self, batch: list[Storable]) -> list[Storable]:
         """Return ``batch`` as the store takes it, with the proof of each letter, a few at a time."""
         if not self._backend.capabilities.takes_ready_events:
-            batch = [codec.plain_record(each) for each in batch]
+            batch = [record for each in batch for record in codec.plain_records(each)]
         until = self._clock.monotonic() + _PROOF_SECONDS
         for place, record in enumerate(batch):
             if isinstance(record, PersistedDeadLetter):

@@ -47,11 +47,11 @@ def spawn(  # noqa: PLR0913  # as the facade says it
         number,
         name,
         "" if is_plain else path_below("" if above is None else above.path, number, name),
-        parent=above,
-        factory=factory,
-        args=args,
-        policy=policy or (STOP_POLICY if name is None else RESTART_POLICY),
-        limits=limits,
+        above,
+        factory,
+        args,
+        policy or (STOP_POLICY if name is None else RESTART_POLICY),
+        limits,
     )
     scope = Context()
     cell.actor = scope.run(build, cell)

@@ -10,7 +10,10 @@ from papyra.persistence.models import RecordKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from papyra.persistence.ready import ReadyEvent
+
 _LONG_AGO = -(2**62)
+_EVENT = RecordKind.EVENT  # to look the member up takes longer than a stamp
 
 
 class Stamps:
@@ -39,6 +42,12 @@ class Stamps:
             return False
         self._last_seq[kind] -= 1
         return True
+
+    def stamp(self, event: ReadyEvent) -> None:
+        """Give ``event`` identity and time."""
+        event.timestamp = self.time()
+        event.incarnation = self.incarnation
+        event.seq = self._last_seq[_EVENT] = self._last_seq[_EVENT] + 1
 
     def peek_run(self, kind: RecordKind) -> tuple[int, int, int]:
         """Return the next number of ``kind``, and in microseconds the time of the last record, and now."""

@@ -30,8 +30,8 @@ class Capabilities:
     ``is_durable``: an acknowledged record survives the end of the process. ``is_shared``: several processes
     may append at once. ``can_tear``: a crash may leave half a record. ``can_be_damaged``: bytes may change
     behind its back. ``takes_ready_events``: `PersistenceBackend.append` also takes
-    what `papyra.persistence.ready` has, which the recorder makes faster than a record; a subclass with its
-    own ``append`` has to say so itself.
+    what `papyra.persistence.ready` has, which the recorder makes faster than records (a run stands for as
+    many, in `AppendError.refused` too); a subclass with its own ``append`` has to say so itself.
     """
 
     is_durable: bool

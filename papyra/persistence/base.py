@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 
     from papyra.persistence.backend import Capabilities
-    from papyra.persistence.ready import ReadyEvent, ReadyLine
+    from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 R = TypeVar("R", PersistedEvent, PersistedAudit, PersistedDeadLetter)
 Refused = list[tuple[int, PersistenceError]]
@@ -90,41 +90,45 @@ class BasePersistence(ABC):
     async def append(self, records: Sequence[Record]) -> None:
         """Store ``records`` in order; durable when it returns, idempotent by identity."""
         self._check_open()
-        batch = cast("tuple[Record | ReadyEvent | ReadyLine, ...]", tuple(records))
+        batch = cast("tuple[Record | ReadyEvent | ReadyRun, ...]", tuple(records))
         ready = entries_of_ready(batch)
         if ready is None:
             entries, positions, refused = await self._encode(batch)
         else:
-            entries, positions, refused = ready, range(len(ready)), []
+            entries, positions, refused = ready, range(sum(entry.count for entry in ready)), []
         try:
-            if entries:
-                refused += [(positions[index], error) for index, error in await self._append(entries)]
+            conflicts = await self._append(entries) if entries else []
         except PersistenceError as error:
             self._note(error)
             raise
         self._tracker.succeeded()
-        self._metrics.add_written(len(batch) - len(refused), sum(len(entry.line) for entry in entries))
+        refused += [(positions[index], error) for index, error in conflicts]
+        written = sum(entry.count for entry in entries) - len(conflicts)
+        self._metrics.add_written(written, sum(len(entry.line) for entry in entries))
         if refused:
             self._metrics.add("write_errors")
             raise AppendError(sorted(refused, key=lambda item: item[0]))
 
     async def _encode(
-        self, records: Sequence[Record | ReadyEvent | ReadyLine]
+        self, records: Sequence[Record | ReadyEvent | ReadyRun]
     ) -> tuple[list[Entry], Sequence[int], Refused]:
         entries: list[Entry] = []
         positions: list[int] = []
         refused: Refused = []
         unseen = 0
-        for position, record in enumerate(records):
+        position = 0
+        for number, record in enumerate(records, 1):
             try:
                 entry = Entry.of(record)
             except PersistenceError as error:
                 refused.append((position, error))
+                position += 1
                 continue
             entries.append(entry)
-            positions.append(position)
+            positions += range(position, position + entry.count)
+            position += entry.count
             unseen += entry.size
-            if unseen > _TURN_BYTES or position % _TURN_RECORDS == _TURN_RECORDS - 1:
+            if unseen > _TURN_BYTES or number % _TURN_RECORDS == 0:
                 unseen = 0
                 await asyncio.sleep(0)  # a large batch must not hold up its loop
         return entries, positions, refused
@@ -304,7 +308,7 @@ class BasePersistence(ABC):
 
     @abstractmethod
     def _append(self, entries: list[Entry]) -> Awaitable[Refused]:
-        """Store ``entries`` in order; returns the refused ones by position, everything else is durable.
+        """Store ``entries`` in order; returns the refused records by position, everything else is durable.
 
         Entries without a line get theirs from ``self._writer_identity.encode`` in the one ordered place.
         """

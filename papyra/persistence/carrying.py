@@ -13,7 +13,7 @@ from papyra.persistence.copied import MAX_DIFFERENCES, CopiedKind, Difference
 from papyra.persistence.entries import Entry
 from papyra.persistence.integrity import Placement
 from papyra.persistence.models import Record, RecordId, RecordKind
-from papyra.persistence.ready import ReadyLine
+from papyra.persistence.ready import ReadyRun
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -132,8 +132,8 @@ class Carrier:
     def _crossing(self, entry: Entry) -> Record:
         if not self._takes_ready:
             return entry.record
-        line = ReadyLine(entry.seq, entry.incarnation, entry.origin.timestamp, entry.line, entry.checksum)
-        return cast("Record", line)
+        run = ReadyRun(entry.seq, entry.incarnation, [entry.origin.timestamp], entry.line, [entry.checksum])
+        return cast("Record", run)
 
     def _count_new(self, identity: RecordId, checksum: int) -> None:
         placement = self.new.add(identity, checksum)

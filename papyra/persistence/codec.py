@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -25,10 +26,10 @@ from papyra.persistence.fields import (
 )
 from papyra.persistence.models import NOTHING, Record
 from papyra.persistence.quick import quick_body
-from papyra.persistence.ready import ReadyEvent, ReadyLine
+from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FORMAT = 1
 HEADER_KIND = "header"
@@ -120,33 +121,48 @@ def encode_record(record: Record, *, incarnation: str, seq: int) -> bytes:
     return frame_record(record.kind.value, body, incarnation=incarnation, seq=seq)[0]
 
 
-def encode_ready(event: ReadyEvent | ReadyLine) -> tuple[bytes, int]:
-    """Return line and checksum of an event that has its identity: what `encode_record` says of its record.
+def frame_all(checked: Sequence[bytes]) -> tuple[bytes, list[int]]:
+    """Return the lines, in one piece, that are ``checked`` up to their checksums, and those."""
+    checksums = list(map(crc32, checked))
+    digits = struct.pack(f">{len(checksums)}I", *checksums).hex("|", 4).encode("ascii")
+    tails = b',"crc":"%b"}\n' % digits.replace(b"|", b'"}\n|,"crc":"')
+    parts = [b""] * (2 * len(checksums))
+    parts[0::2] = checked
+    parts[1::2] = tails.split(b"|")
+    return b"".join(parts), checksums
+
+
+def encode_ready(events: Sequence[ReadyEvent]) -> ReadyRun:
+    """Return neighbouring events as lines: what `encode_record` says of the record of each.
 
     Raises `InvalidRecordError`, `RecordTooLargeError` as `encode_body` does.
     """
-    if isinstance(event, ReadyLine):
-        return event.line, event.checksum
-    if not math.isfinite(event.timestamp):
+    timestamps = [event.timestamp for event in events]
+    if not all(map(math.isfinite, timestamps)):
         raise InvalidRecordError("timestamp: a finite time is needed")
     try:
-        checked = _encode_ready(event)[:-1]
+        checked = _encode_lines(events).split(b"}\n")
     except UnicodeEncodeError as error:
         raise InvalidRecordError(str(error)) from error
-    if len(checked) > MAX_RECORD_BYTES:
-        raise RecordTooLargeError(f"event of {len(checked)} bytes: the limit is {MAX_RECORD_BYTES}")
-    checksum = crc32(checked)
-    return b'%b,"crc":"%08x"}\n' % (checked, checksum), checksum
+    checked.pop()
+    largest = max(map(len, checked))
+    if largest > MAX_RECORD_BYTES:
+        raise RecordTooLargeError(f"event of {largest} bytes: the limit is {MAX_RECORD_BYTES}")
+    lines, checksums = frame_all(checked)
+    return ReadyRun(events[0].seq, events[0].incarnation, timestamps, lines, checksums)
 
 
-def plain_record(record: Record | ReadyEvent | ReadyLine) -> Record:
-    """Return what is ready as the record it stands for, for a store that takes no other."""
+def plain_records(record: Record | ReadyEvent | ReadyRun) -> list[Record]:
+    """Return what is ready as the records it stands for, for a store that takes no other."""
     if isinstance(record, ReadyEvent):
-        return record.to_record()
-    if isinstance(record, ReadyLine):
-        event = decode_record(record.line[:-1])
-        assert event is not None  # noqa: S101  # of a known kind
-        return event
+        return [record.to_record()]
+    if isinstance(record, ReadyRun):
+        return [_known(decode_record(line)) for line in record.lines.splitlines()]
+    return [record]
+
+
+def _known(record: Record | None) -> Record:
+    assert record is not None  # noqa: S101  # of a known kind
     return record
 
 
@@ -352,7 +368,7 @@ def _as_json_has_it(text: bytes) -> object:
         return text.decode("utf-8", "replace")
 
 
-_encode_ready = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 _HEAD = msgspec.json.Decoder(Head)
 _HEADER = msgspec.json.Decoder(Header)
 _RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from papyra.exceptions import RecordDroppedError
 from papyra.persistence.models import EventType, LossNote, PersistedEvent
+from papyra.persistence.ready import ReadyRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,27 +37,28 @@ class Drops:
 
         ``None`` where one of them explains a gap: dropping that would make an unexplained one.
         """
-        if any(getattr(entry.origin, "event_type", "") in _NEVER_DROPPED for entry in entries):
+        if any(_explains(entry) for entry in entries):
             return None
+        count = sum(entry.count for entry in entries)
         with self._lock:
-            self.count += len(entries)
+            self.count += count
             for entry in entries:
                 if entry.seq:
                     self._add(entry)
         error = RecordDroppedError(
             "the store's queue was full and overflow is 'drop_oldest': what had waited longest was let go"
         )
-        return [(position, error) for position in range(len(entries))]
+        return [(position, error) for position in range(count)]
 
     def _add(self, entry: Entry) -> None:
         stream = entry.incarnation, entry.kind
         ranges = self._ranges.setdefault(stream, [])
         if stream not in self._systems:
             self._systems[stream] = entry.record.system_id
-        if ranges and ranges[-1][1] + 1 == entry.seq:
-            ranges[-1] = ranges[-1][0], entry.seq
-        else:
-            ranges.append((entry.seq, entry.seq))
+        first, last = entry.seq, entry.seq + entry.count - 1
+        if ranges and ranges[-1][1] + 1 == first:
+            first = ranges.pop()[0]
+        ranges.append((first, last))
 
     @property
     def is_empty(self) -> bool:
@@ -88,3 +90,10 @@ class Drops:
                 self._ranges.setdefault((incarnation, kind), []).append((first, last))
             for stream, ranges in newer.items():
                 self._ranges.setdefault(stream, []).extend(ranges)
+
+
+def _explains(entry: Entry) -> bool:
+    """Whether a gap elsewhere is explained by ``entry``, or by an event in its run."""
+    if isinstance(entry.origin, ReadyRun):
+        return any(b'"event_type":"%b"' % word.value.encode() in entry.line for word in _NEVER_DROPPED)
+    return getattr(entry.origin, "event_type", "") in _NEVER_DROPPED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import groupby
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -11,10 +12,10 @@ from papyra.clock import Clock, mint_incarnation
 from papyra.exceptions import PersistenceError
 from papyra.persistence import codec
 from papyra.persistence.models import Record, RecordId, RecordKind
-from papyra.persistence.ready import ReadyEvent, ReadyLine
+from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _EVENT = RecordKind.EVENT.value
 
@@ -25,12 +26,13 @@ MOST_READY = 1_000
 class Entry(msgspec.Struct, eq=False, gc=False):
     """One record on its way to the medium, its content fixed. ``line`` follows once its identity is known.
 
-    ``size`` is how many bytes the line has or, before its identity is known, may have. ``is_ours``: this
-    process's `WriterIdentity` gave it the identity. A Struct, because one is made for each record and this is
-    the fastest class there is.
+    Or a whole run of events, which counts as ``count`` records wherever positions are named; ``seq`` and
+    ``checksum`` are the first one's, ``line`` has all their lines. ``size`` is how many bytes it has or,
+    before its identity is known, may have. ``is_ours``: this process's `WriterIdentity` gave it the identity.
+    A Struct, because one is made for each record and this is the fastest class there is.
     """
 
-    origin: Record | ReadyEvent | ReadyLine
+    origin: Record | ReadyEvent | ReadyRun
     kind: str
     body: bytes
     size: int
@@ -39,23 +41,54 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     line: bytes = b""
     checksum: int = 0
     is_ours: bool = False
+    count: int = 1
 
     @classmethod
-    def of(cls, record: Record | ReadyEvent | ReadyLine) -> Entry:
+    def of(cls, record: Record | ReadyEvent | ReadyRun) -> Entry:
         """Fix the content, and the line where there is an identity; raises `InvalidRecordError`."""
-        if isinstance(record, ReadyEvent | ReadyLine):
-            line, checksum = codec.encode_ready(record)
-            return cls(record, _EVENT, b"", len(line), record.incarnation, record.seq, line, checksum)
+        if isinstance(record, ReadyEvent):
+            return cls.of_run(codec.encode_ready([record]))
+        if isinstance(record, ReadyRun):
+            return cls.of_run(record)
         body = codec.encode_body(record)
         entry = cls(record, codec.KINDS[type(record)], body, len(body) + codec.FRAME_ROOM)
         if record.incarnation or record.seq:
             entry.encode(RecordId(record.incarnation, entry.kind, record.seq))
         return entry
 
+    @classmethod
+    def of_run(cls, run: ReadyRun) -> Entry:
+        """Return the one entry of all these lines."""
+        lines, first = run.lines, run.checksums[0]
+        return cls(
+            run, _EVENT, b"", len(lines), run.incarnation, run.seq, lines, first, count=len(run.checksums)
+        )
+
     @property
     def record(self) -> Record:
-        """The record; made anew from what was ready."""
-        return codec.plain_record(self.origin)
+        """The record, of a run the first; made anew from what was ready."""
+        return codec.plain_records(self.origin)[0]
+
+    @property
+    def checksums(self) -> list[int]:
+        """The checksum of each record."""
+        return self.origin.checksums if isinstance(self.origin, ReadyRun) else [self.checksum]
+
+    @property
+    def timestamps(self) -> list[float]:
+        """The time of each record."""
+        return self.origin.timestamps if isinstance(self.origin, ReadyRun) else [self.origin.timestamp]
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last record."""
+        return self.seq + self.count - 1
+
+    def singles(self) -> list[Entry]:
+        """Return an entry for each record."""
+        if isinstance(self.origin, ReadyRun) and self.count > 1:
+            return [Entry.of_run(each) for each in self.origin.singles()]
+        return [self]
 
     @property
     def id(self) -> RecordId | None:
@@ -118,24 +151,31 @@ class WriterIdentity:
                 entry.line, entry.checksum = codec.frame(seq, head, entry.body)
                 entry.incarnation, entry.is_ours = incarnation, True
                 entry.body = b""
-            elif entry.incarnation == incarnation and seq > last.get(kind, 0):
-                last[kind] = seq  # one of ours that came back, as after a retry: its number is not free
+            elif entry.incarnation == incarnation and entry.last_seq > last.get(kind, 0):
+                last[kind] = entry.last_seq  # one of ours came back, as after a retry: its number is not free
 
 
-def entries_of_ready(records: Sequence[Record | ReadyEvent | ReadyLine]) -> list[Entry] | None:
+def entries_of_ready(records: Sequence[Record | ReadyEvent | ReadyRun]) -> list[Entry] | None:
     """Return the entries of a recorder's batch of events in one go, ``None`` where each needs a look."""
     if len(records) > MOST_READY:
         return None
-    entries: list[Entry] = []
-    for event in records:
-        if isinstance(event, ReadyLine):
-            line, checksum = event.line, event.checksum
-        elif isinstance(event, ReadyEvent):
-            try:
-                line, checksum = codec.encode_ready(event)
-            except PersistenceError:
+    runs: list[ReadyRun] = []
+    try:
+        for kind, group in groupby(records, type):
+            if kind is ReadyEvent:
+                runs += _runs_of(cast("list[ReadyEvent]", list(group)))
+            elif kind is ReadyRun:
+                runs += cast("Iterable[ReadyRun]", group)
+            else:
                 return None
-        else:
-            return None
-        entries.append(Entry(event, _EVENT, b"", len(line), event.incarnation, event.seq, line, checksum))
-    return entries
+    except PersistenceError:
+        return None
+    return [Entry.of_run(run) for run in runs]
+
+
+def _runs_of(events: list[ReadyEvent]) -> list[ReadyRun]:
+    first, count = events[0].seq, len(events)
+    are_neighbours = [event.seq for event in events] == list(range(first, first + count))
+    if are_neighbours and len({event.incarnation for event in events}) == 1:
+        return [codec.encode_ready(events)]
+    return [codec.encode_ready([event]) for event in events]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-from zlib import crc32
+from functools import lru_cache
+from itertools import repeat
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
 from papyra.payloads import encode
 from papyra.persistence import codec
 from papyra.persistence.models import EventType, RecordKind
-from papyra.persistence.ready import ReadyLine
+from papyra.persistence.ready import ReadyRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class Handler(NamedTuple):
@@ -24,56 +25,99 @@ class Handler(NamedTuple):
     type: str
 
 
-Row = tuple[float, Handler, str, int, int | str, int | str, float]
-"""When, who, the message's type, its number, its cause (0: none), its root, and the seconds it took.
+class HandledRows(NamedTuple):
+    """Handled messages, column by column: when, who, the message's type, its number, cause and root, seconds.
 
-Cause and root are numbers too, or whole ids of another incarnation's messages.
-"""
+    A cause of 0 is none. Causes and roots are numbers too, or whole ids of another incarnation's messages.
+    """
 
-_ROOT = b'"root_id":'
+    timestamps: list[float]
+    whos: Sequence[Handler]
+    types: Sequence[str]
+    numbers: Sequence[int]
+    causes: Sequence[int | str]
+    roots: Sequence[int | str]
+    seconds: Sequence[float]
+
+
 _json = msgspec.json.Encoder().encode
 
 
-def handled_lines(system_id: str, incarnation: str, first_seq: int, rows: Iterable[Row]) -> list[ReadyLine]:
-    """Return one line for each row, numbered from ``first_seq`` on; times have to be finite."""
+def handled_run(system_id: str, incarnation: str, first_seq: int, rows: HandledRows) -> ReadyRun:
+    """Return one line for each row, numbered from ``first_seq`` on; there are some, and times are finite.
+
+    A line is put together of parts that are the same in each, or come in columns of their own.
+    """
     head = codec.stream_head(RecordKind.EVENT.value, incarnation)
-    prefix = incarnation.encode()
-    templates: dict[tuple[Handler, str], bytes] = {}
-    lines: list[ReadyLine] = []
-    seq, last_who, last_type, template = first_seq, None, None, b""
-    for timestamp, who, type_, number, cause, root, seconds in rows:
-        if who is not last_who or type_ is not last_type:
-            last_who, last_type = who, type_
-            template = templates.get((who, type_), b"")
-            if not template:
-                template = templates[who, type_] = _template(head, system_id, prefix, who, type_)
-        cause_id = _cause_id(prefix, cause) if cause else b""
-        if type(root) is int:
-            checked = template % (seq, _json(timestamp), _json(seconds), number, cause_id, root)
-        else:
-            checked = template % (seq, _json(timestamp), _json(seconds), number, cause_id, 0)
-            checked = checked[: checked.rindex(_ROOT)] + _ROOT + _json(root)
-        checksum = crc32(checked)
-        line = b'%b,"crc":"%08x"}\n' % (checked, checksum)
-        lines.append(ReadyLine(seq, incarnation, timestamp, line, checksum))
-        seq += 1
-    return lines
-
-
-def _cause_id(prefix: bytes, cause: int | str) -> bytes:
-    if type(cause) is int:
-        return b'"cause_id":"%b-%d",' % (prefix, cause)
-    return b'"cause_id":%b,' % _json(cause)
-
-
-def _template(head: bytes, system_id: str, prefix: bytes, who: Handler, type_: str) -> bytes:
-    """Return a line up to its checksum, with places for number, time, seconds and the message's ids."""
-    fixed = (
-        b'%b"system_id":%b,"timestamp":' % (head, _json(system_id)),
-        b',"actor_address":%b,"event_type":"%b","payload":{"message_type":%b,"seconds":'
-        % (_json(who.address), EventType.MESSAGE_HANDLED.value.encode(), encode(type_).json),
-        b'},"actor_path":%b,"actor_type":%b,"message_id":"%b-' % (_json(who.path), _json(who.type), prefix),
-        _ROOT + b'"%b-' % prefix,
+    prefix = incarnation.encode("ascii")
+    numbers = _texts(rows.numbers)
+    named, handled = _handlers(prefix, rows)
+    linked, roots = _links(prefix, rows, numbers)
+    parts = zip(
+        repeat(b'{"seq":'),
+        _texts(range(first_seq, first_seq + len(numbers))),
+        repeat(b',%b"system_id":%b,"timestamp":' % (head, _json(system_id))),
+        _texts(rows.timestamps),
+        named,
+        _texts(rows.seconds),
+        handled,
+        numbers,
+        linked,
+        roots,
+        repeat(b'"'),
+        strict=False,
     )
-    start, named, handled, rooted = (part.replace(b"%", b"%%") for part in fixed)
-    return b'{"seq":%%d,%b%%b%b%%b%b%%d",%%b%b%%d"' % (start, named, handled, rooted)
+    lines, checksums = codec.frame_all(list(map(b"".join, parts)))
+    return ReadyRun(first_seq, incarnation, rows.timestamps, lines, checksums)
+
+
+def _texts(numbers: Iterable[float]) -> list[bytes]:
+    return _json(list(numbers))[1:-1].split(b",")
+
+
+def _handlers(prefix: bytes, rows: HandledRows) -> tuple[Iterable[bytes], Iterable[bytes]]:
+    """Return what leads from the time to the seconds, and from there to the message's number."""
+    whos, types = rows.whos, rows.types
+    if whos.count(whos[0]) == len(whos) and types.count(types[0]) == len(types):
+        named, handled = _handler(prefix, whos[0], types[0])
+        return repeat(named), repeat(handled)
+    known = {pair: _handler(prefix, *pair) for pair in set(zip(whos, types, strict=True))}
+    found = [known[pair] for pair in zip(whos, types, strict=True)]
+    return [named for named, _ in found], [handled for _, handled in found]
+
+
+@lru_cache(maxsize=1024)
+def _handler(prefix: bytes, who: Handler, type_: str) -> tuple[bytes, bytes]:
+    named = b',"actor_address":%b,"event_type":"%b","payload":{"message_type":%b,"seconds":' % (
+        _json(who.address),
+        EventType.MESSAGE_HANDLED.value.encode(),
+        encode(type_).json,
+    )
+    handled = b'},"actor_path":%b,"actor_type":%b,"message_id":"%b-' % (
+        _json(who.path),
+        _json(who.type),
+        prefix,
+    )
+    return named, handled
+
+
+def _links(prefix: bytes, rows: HandledRows, numbers: list[bytes]) -> tuple[Iterable[bytes], Iterable[bytes]]:
+    """Return what leads from the message's number to its root's, and that."""
+    causes, roots = rows.causes, rows.roots
+    rooted = b'","root_id":"%b-' % prefix
+    if roots == rows.numbers and not any(causes):
+        return repeat(rooted), numbers
+    if {*map(type, causes), *map(type, roots)} == {int}:
+        caused = b'","cause_id":"%b-%%d%b' % (prefix, rooted)
+        linked = [caused % cause if cause else rooted for cause in causes]
+        return linked, _texts(cast("Sequence[int]", roots))
+    linked = [
+        b'",%b"root_id":%b'
+        % (b'"cause_id":%b,' % _id(prefix, cause) if cause else b"", _id(prefix, root)[:-1])
+        for cause, root in zip(causes, roots, strict=True)
+    ]
+    return linked, repeat(b"")
+
+
+def _id(prefix: bytes, id_: int | str) -> bytes:
+    return b'"%b-%d"' % (prefix, id_) if isinstance(id_, int) else _json(id_)

@@ -342,7 +342,7 @@ class JsonFilePersistence(BasePersistence):
             self._reader.shutdown(wait=False)
 
     def _unacknowledged(self) -> int:
-        return sum(len(entries) for entries in self._writer.unacknowledged())
+        return sum(entry.count for entries in self._writer.unacknowledged() for entry in entries)
 
 
 def _by_part(batch: list[list[Entry]], refused: dict[int, PersistenceError]) -> list[Refused]:
@@ -351,8 +351,9 @@ def _by_part(batch: list[list[Entry]], refused: dict[int, PersistenceError]) -> 
     parts: list[Refused] = []
     first = 0
     for part in batch:
-        parts.append([(at, refused[first + at]) for at in range(len(part)) if first + at in refused])
-        first += len(part)
+        count = sum(entry.count for entry in part)
+        parts.append([(at, refused[first + at]) for at in range(count) if first + at in refused])
+        first += count
     return parts
 
 

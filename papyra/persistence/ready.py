@@ -51,13 +51,34 @@ class ReadyEvent(msgspec.Struct, omit_defaults=True, gc=False):
         )
 
 
-class ReadyLine(msgspec.Struct, gc=False):
-    """An event that is its line already, newline included; `papyra.persistence.codec` reads it."""
+class ReadyRun(msgspec.Struct, gc=False):
+    """Neighbouring events that are their lines already, newlines included; ``seq`` is the first one's number.
+
+    A run is one object on its way to the store. Where positions in a batch are named it counts as so many
+    records as it holds.
+    """
 
     kind: ClassVar[RecordKind] = RecordKind.EVENT
 
     seq: int
     incarnation: str
-    timestamp: float
-    line: bytes
-    checksum: int
+    timestamps: list[float]
+    lines: bytes
+    checksums: list[int]
+
+    def __len__(self) -> int:
+        return len(self.checksums)
+
+    @property
+    def timestamp(self) -> float:
+        """The time of the first."""
+        return self.timestamps[0]
+
+    def singles(self) -> list[ReadyRun]:
+        """Return each event as a run of its own."""
+        lines = self.lines.splitlines(keepends=True)
+        each = zip(self.timestamps, lines, self.checksums, strict=True)
+        return [
+            ReadyRun(seq, self.incarnation, [timestamp], line, [checksum])
+            for seq, (timestamp, line, checksum) in enumerate(each, self.seq)
+        ]

@@ -66,7 +66,7 @@ class KnownIdentities:
         for entry in entries:
             if entry.seq != seq or entry.kind != kind or entry.incarnation != incarnation:
                 return False
-            seq += 1
+            seq += entry.count
         return True
 
     def _is_fresh(self, incarnation: str) -> bool:
@@ -88,8 +88,13 @@ class KnownIdentities:
             incarnation, kind, first = run[0].incarnation, run[0].kind, run[0].seq
             if run[0].is_ours:
                 self._fresh.add(incarnation)
-            self._history.extend((incarnation, kind), first, [entry.checksum for entry in run])
-            last = run[-1].seq
+            last = run[-1].last_seq
+            checksums = (
+                [entry.checksum for entry in run]
+                if last - first < len(run)
+                else [checksum for entry in run for checksum in entry.checksums]
+            )
+            self._history.extend((incarnation, kind), first, checksums)
             if last // MAX_REMEMBERED > (first - 1) // MAX_REMEMBERED:
                 floor = last - MAX_REMEMBERED
                 self._history.forget_before((incarnation, kind), floor)
@@ -102,7 +107,7 @@ def _runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     for at in range(1, len(entries)):
         entry, before = entries[at], entries[at - 1]
         if (
-            entry.seq != before.seq + 1
+            entry.seq != before.seq + before.count
             or entry.kind != before.kind
             or entry.incarnation != before.incarnation
             or entry.is_ours is not before.is_ours

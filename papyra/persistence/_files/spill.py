@@ -97,14 +97,14 @@ class Spill:
         Raises `StoreFullError` where the limits or the disk have no room, and nothing of them is kept;
         `StoreFailedError` once the medium refuses to sync.
         """
-        data = b"".join(entry.line for entry in entries)
+        data, count = b"".join(entry.line for entry in entries), sum(entry.count for entry in entries)
         with translated(self._folder.path):
             if self._failure:
                 raise StoreFailedError(self._failure)
             self._open()
-            self._make_room(len(data), len(entries))
-            self._begin_segment(len(data), len(entries))
-            self._write(data, len(entries))
+            self._make_room(len(data), count)
+            self._begin_segment(len(data), count)
+            self._write(data, count)
 
     def _make_room(self, size: int, count: int) -> None:
         limits = self._limits

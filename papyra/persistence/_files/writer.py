@@ -354,7 +354,7 @@ def _sift(
     if known.are_beyond(entries):  # a recorder's batch, as a rule
         return entries, refused
     fresh: dict[RecordId, Entry] = {}
-    for position, entry in enumerate(entries):
+    for position, entry in enumerate(one for each in entries for one in each.singles()):
         identity = RecordId(entry.incarnation, entry.kind, entry.seq)
         twin = fresh.get(identity)
         if entry.is_ours:

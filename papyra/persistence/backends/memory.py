@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from itertools import count, repeat
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
@@ -47,15 +48,28 @@ _MAX_DIGITS = 18
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
     position: int
-    key: tuple[str, int]
+    incarnation: str
+    seq: int
     timestamp: float
-    size: int
     body: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + 1
 
     def decode(self) -> Record:
         record = codec.decode_record(self.body)
         assert record is not None  # noqa: S101  # only known kinds are appended
         return record
+
+
+class _Stream:
+    """What is here of one incarnation, by number; what retention took, up to ``dropped_to``, was here."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, _Line] = {}
+        self.last = 0
+        self.dropped_to = 0
 
 
 class _Kind:
@@ -64,31 +78,39 @@ class _Kind:
     def __init__(self) -> None:
         self.lines: list[_Line] = []
         self.bytes = 0
-        self._by_key: dict[tuple[str, int], _Line] = {}
-        self._dropped_to: dict[str, int] = {}
+        self._streams: dict[str, _Stream] = {}
         self._next = 0
+        self._due = _TRIM_EVERY
 
     @property
     def is_due(self) -> bool:
         """Whether so much came that retention should be made physical."""
-        return self._next % _TRIM_EVERY == 0
+        return self._next >= self._due
 
-    def add(self, entry: Entry) -> RecordConflictError | None:
-        incarnation, seq = key = entry.incarnation, entry.seq
-        body = entry.line[:-1]
-        known = self._by_key.get(key)
-        if known is not None:
-            return (
-                None if known.body == body else RecordConflictError(f"{entry.id} is stored with other bytes")
-            )
-        if seq <= self._dropped_to.get(incarnation, 0):  # retention had it already
-            return None
-        line = _Line(self._next, key, entry.origin.timestamp, len(entry.line), body)
-        self._next += 1
-        self.lines.append(line)
-        self.bytes += line.size
-        self._by_key[key] = line
-        return None
+    def add(self, entry: Entry) -> list[tuple[int, RecordConflictError]]:
+        """Take what is new; returns the conflicts, by place in ``entry``."""
+        stream = self._streams.setdefault(entry.incarnation, _Stream())
+        if entry.seq > stream.last:  # as a rule
+            self._extend(stream, entry)
+            return []
+        conflicts = []
+        for place, single in enumerate(entry.singles()):
+            known = stream.lines.get(single.seq)
+            if known is None and single.seq > stream.dropped_to:
+                self._extend(stream, single)
+            elif known is not None and known.body != single.line[:-1]:
+                conflicts.append((place, RecordConflictError(f"{single.id} is stored with other bytes")))
+        return conflicts
+
+    def _extend(self, stream: _Stream, entry: Entry) -> None:
+        bodies = entry.line.splitlines()
+        seqs = range(entry.seq, entry.seq + len(bodies))
+        lines = list(map(_Line, count(self._next), repeat(entry.incarnation), seqs, entry.timestamps, bodies))
+        self.lines += lines
+        self._next += len(lines)
+        self.bytes += len(entry.line)
+        stream.lines.update(zip(seqs, lines, strict=True))
+        stream.last = max(stream.last, entry.last_seq)
 
     def kept_span(self, policy: RetentionPolicy, now: float) -> tuple[int, int]:
         """Return the positions from the oldest line to keep up to, not including, the next to come."""
@@ -99,14 +121,19 @@ class _Kind:
         base = self._next - len(self.lines)
         return self.lines[max(low - base, 0) : max(high - base, 0)]
 
-    def drop(self, count: int) -> None:
-        dropped = self.lines[:count]
-        del self.lines[:count]
+    def trim(self, going: int) -> None:
+        """Drop so many, and be due again after a while."""
+        self.drop(going)
+        self._due = self._next + _TRIM_EVERY
+
+    def drop(self, going: int) -> None:
+        dropped = self.lines[:going]
+        del self.lines[:going]
         for line in dropped:
-            incarnation, seq = line.key
+            stream = self._streams[line.incarnation]
             self.bytes -= line.size
-            self._dropped_to[incarnation] = max(seq, self._dropped_to.get(incarnation, 0))
-            del self._by_key[line.key]
+            stream.dropped_to = max(line.seq, stream.dropped_to)
+            del stream.lines[line.seq]
 
 
 class InMemoryPersistence(BasePersistence):
@@ -157,14 +184,14 @@ class InMemoryPersistence(BasePersistence):
         refused: Refused = []
         with self._lock:
             self._writer_identity.encode(entries)
-            for position, entry in enumerate(entries):
+            position = 0
+            for entry in entries:
                 kind = self._kinds[entry.origin.kind]
-                conflict = kind.add(entry)
-                if conflict is not None:
-                    refused.append((position, conflict))
-                elif kind.is_due:
+                refused += [(position + place, conflict) for place, conflict in kind.add(entry)]
+                position += entry.count
+                if kind.is_due:
                     low, high = self._kept_span(kind, entry.origin.kind)
-                    kind.drop(len(kind.lines) - (high - low))
+                    kind.trim(len(kind.lines) - (high - low))
         return refused
 
     async def _read(self, query: RecordQuery) -> Page[Record]:

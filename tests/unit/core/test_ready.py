@@ -14,10 +14,10 @@ from papyra.exceptions import AppendError, InvalidRecordError, RecordTooLargeErr
 from papyra.payloads import encode
 from papyra.persistence import codec
 from papyra.persistence.backends.memory import InMemoryPersistence
-from papyra.persistence.handled import Handler, handled_lines
+from papyra.persistence.handled import HandledRows, Handler, handled_run
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import PersistedEvent, Record, RecordKind
-from papyra.persistence.ready import ReadyEvent
+from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,8 @@ def test_a_ready_event_has_the_line_of_its_record(
     payload = {name: text for name, text in payload.items() if name not in {"seq", "crc"}}
     event = ready(seq, payload=payload, timestamp=timestamp)
     event.actor_path, event.actor_type, event.message_id = path, type_, message_id
-    line, checksum = codec.encode_ready(event)
+    run = codec.encode_ready([event])
+    line, [checksum] = run.lines, run.checksums
     record = event.to_record()
     assert line == codec.encode_record(record, incarnation=INCARNATION, seq=seq)
     assert codec.checksum_of(line[:-1]) == f"{checksum:08x}"
@@ -62,20 +63,18 @@ def test_a_ready_event_has_the_line_of_its_record(
             st.integers(1, 2**40) | texts,
             st.floats(0, 1e6).map(lambda seconds: round(seconds, 6)),
         ),
+        min_size=1,
         max_size=5,
     )
 )
 def test_the_lines_of_handled_messages_are_those_of_their_records(
     rows: list[tuple[float, tuple[str, str, str], str, int, int | str, int | str, float]],
 ) -> None:
-    lines = handled_lines(
-        "orders",
-        INCARNATION,
-        7,
-        [(when, Handler(*who), *rest) for when, who, *rest in rows],  # type: ignore[misc]
-    )
-    for at, (line, (when, who, type_, number, cause, root, seconds)) in enumerate(
-        zip(lines, rows, strict=True)
+    whens, whos, *columns = map(list, zip(*rows, strict=True))
+    run = handled_run("orders", INCARNATION, 7, HandledRows(whens, [Handler(*who) for who in whos], *columns))
+    assert (run.seq, run.incarnation, run.timestamps, len(run)) == (7, INCARNATION, whens, len(rows))
+    for at, (single, (when, who, type_, number, cause, root, seconds)) in enumerate(
+        zip(run.singles(), rows, strict=True)
     ):
         record = PersistedEvent(
             "orders",
@@ -89,21 +88,21 @@ def test_the_lines_of_handled_messages_are_those_of_their_records(
             cause_id=cause if isinstance(cause, str) else f"{INCARNATION}-{cause}" if cause else "",
             root_id=root if isinstance(root, str) else f"{INCARNATION}-{root}",
         )
-        found = codec.plain_record(line)
         expected = codec.encode_record(record, incarnation=INCARNATION, seq=7 + at)
-        assert found == codec.decode_record(expected[:-1])
-        assert codec.has_sound_checksum(line.line[:-1])
+        assert codec.plain_records(single) == [codec.decode_record(expected[:-1])]
+        assert codec.has_sound_checksum(single.lines[:-1])
+        assert single.checksums == [int(codec.checksum_of(single.lines[:-1]), 16)]
         if who[1] and who[2] and root:
-            assert line.line == expected
+            assert single.lines == expected
 
 
 def test_what_no_store_can_hold_is_refused() -> None:
     with pytest.raises(InvalidRecordError, match="timestamp"):
-        codec.encode_ready(ready(timestamp=math.nan))
+        codec.encode_ready([ready(timestamp=math.nan)])
     event = ready()
     event.payload = msgspec.Raw(b'"%b"' % (b"x" * codec.MAX_RECORD_BYTES))
     with pytest.raises(RecordTooLargeError):
-        codec.encode_ready(event)
+        codec.encode_ready([event])
 
 
 @pytest.mark.parametrize("kind", ["memory", "json"])
@@ -138,3 +137,47 @@ async def test_a_subclass_with_its_own_append_is_given_records() -> None:
 
     assert not Looking.capabilities.takes_ready_events
     assert Saying.capabilities.takes_ready_events
+
+
+@given(st.lists(st.tuples(times, texts, texts), min_size=1, max_size=5))
+def test_neighbouring_events_have_in_one_piece_the_lines_they_have_alone(
+    events: list[tuple[float, str, str]],
+) -> None:
+    ready_events = [
+        ready(seq, payload={"text": text}, timestamp=when) for seq, (when, text, _) in enumerate(events, 1)
+    ]
+    for event, (_, _, path) in zip(ready_events, events, strict=True):
+        event.actor_path = path
+    run = codec.encode_ready(ready_events)
+    assert run.singles() == [codec.encode_ready([event]) for event in ready_events]
+    assert run.timestamps == [when for when, _, _ in events]
+
+
+def handled(first_seq: int, count: int, type_: str = "Ping") -> ReadyRun:
+    who, numbers = Handler("orders:1", "/desk", "Desk"), list(range(first_seq, first_seq + count))
+    rows = HandledRows(
+        [float(number) for number in numbers],
+        [who] * count,
+        [type_] * count,
+        numbers,
+        [0] * count,
+        numbers,
+        [0.5] * count,
+    )
+    return handled_run("orders", INCARNATION, first_seq, rows)
+
+
+@pytest.mark.parametrize("kind", ["memory", "json"])
+async def test_a_run_counts_as_its_records_wherever_they_are_counted_refused_or_known(
+    kind: str, tmp_path: Path
+) -> None:
+    store = InMemoryPersistence() if kind == "memory" else JsonFilePersistence(tmp_path / "log.ndjson")
+    plain = PersistedEvent("orders", "", "Operated", {"a": 1}, 2.0, incarnation=INCARNATION, seq=8)
+    await store.append([handled(1, 4), ready(5)])  # type: ignore[list-item]  # as its capabilities say
+    assert store.metrics.records_written == 5
+    await store.append([handled(1, 4), handled(3, 2)])  # type: ignore[list-item]  # the same once more
+    with pytest.raises(AppendError, match="other bytes") as caught:
+        await store.append([handled(6, 2), plain, handled(2, 1), handled(3, 1, "Pong"), handled(4, 6)])  # type: ignore[list-item]
+    assert [position for position, _ in caught.value.refused] == [4, 6, 9]
+    assert [event.seq for event in await store.list_events()] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    await store.aclose()

@@ -152,19 +152,21 @@ async def test_r6_what_ignores_its_cancellation_is_given_up(store: Store) -> Non
                     continue
             return message
 
-    system = ActorSystem(persistence=store, shutdown_timeout=0.1)
+    system = ActorSystem(persistence=store, shutdown_timeout=0.5)
     await system.start()
     ref = system.spawn(Stubborn, name="stubborn")
     asking = asyncio.create_task(ref.ask("x", timeout=None))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    await system.aclose()
-    with pytest.raises(Exception, match="not running"):
-        await asking
-    assert store.of("ActorStopped")[0].payload["reason"] == "killed"  # type: ignore[index]
-    assert system.accounting().failed == 1
-    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "/stubborn")
-    leave.set()
+    try:
+        await system.aclose()
+        with pytest.raises(Exception, match="not running"):
+            await asking
+        assert store.of("ActorStopped")[0].payload["reason"] == "killed"  # type: ignore[index]
+        assert system.accounting().failed == 1
+        (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "/stubborn")
+    finally:
+        leave.set()  # else a failure would leave the loop waiting for it for ever
     await asyncio.wait((task,))
     assert system.accounting().is_balanced
     assert system.accounting().handled == 0
