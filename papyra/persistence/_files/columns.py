@@ -46,6 +46,31 @@ class Columns:
         self._oldest = min(self._oldest, timestamp)
         self._newest = max(self._newest, timestamp)
 
+    def extend(self, other: Columns, start: int, base: int) -> None:
+        """Take in what ``other`` has from ``start`` on, with its offsets counted from ``base``."""
+        before = other._starts[start] if start < len(other) else other._bytes
+        self.offsets.extend(offset + base for offset in other.offsets[start:])
+        self.lengths.extend(other.lengths[start:])
+        self.timestamps.extend(other.timestamps[start:])
+        self.checksums.extend(other.checksums[start:])
+        self._starts.extend(begin - before + self._bytes for begin in other._starts[start:])
+        self._bytes += other._bytes - before
+        self._oldest = min(self._oldest, other._oldest)
+        self._newest = max(self._newest, other._newest)
+
+    def forget_first(self, count: int) -> None:
+        """Let go of the oldest ``count``."""
+        if not count:
+            return
+        begin = self._starts[count] if count < len(self) else self._bytes
+        for column in (self.offsets, self.lengths, self.timestamps, self.checksums):
+            del column[:count]
+        self._starts = array("Q", (start - begin for start in self._starts[count:]))
+        self._bytes -= begin
+        self._first = max(self._first - count, 0)
+        self._oldest = min(self.timestamps, default=float("inf"))
+        self._newest = max(self.timestamps, default=float("-inf"))
+
     def first_kept(self, policy: RetentionPolicy, now: float) -> int:
         """Return what `retention.first_kept` says, without walking over what fits.
 

@@ -31,9 +31,9 @@ _fork_guard = threading.Event()
 class StoreLock:
     """``<store>.lock``, held through an open file and never deleted: its end is the end of its process."""
 
-    def __init__(self, fs: FileSystem, store: Path) -> None:
+    def __init__(self, fs: FileSystem, store: Path, *, shown: Path | None = None) -> None:
         self._fs = fs
-        self._store = store
+        self._store = shown or store
         self._path = store.with_name(f"{store.name}.lock")
         self._fd: int | None = None
 

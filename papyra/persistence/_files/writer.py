@@ -9,12 +9,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from papyra.exceptions import PersistenceError, RecordConflictError, StoreFailedError
-from papyra.persistence._files.appending import AppendFile, read_history, refuse_newer
+from papyra.persistence._files.appending import AppendFile, new_header, read_history, refuse_newer
 from papyra.persistence._files.fs import opened, store_error
 from papyra.persistence._files.known import KnownIdentities, Standing
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
+from papyra.persistence._files.scan import scan_file
 from papyra.persistence.models import RecordId
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
     from papyra.persistence._files.edits import Span
     from papyra.persistence._files.quarantine import Quarantine
-    from papyra.persistence._files.scan import Place
+    from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
+    from papyra.persistence._files.tally import Seal
     from papyra.persistence.entries import Entry
+    from papyra.persistence.models import ScanDepth
     from papyra.persistence.query import ProgressCallback
 
 _log = logging.getLogger(__name__)
@@ -103,7 +106,7 @@ class FileWriter:
         """Store what is not stored yet, in one write; returns what is refused, by position."""
         with self._guard:
             file, known = self._ready()
-            fresh, refused = _sift(entries, known)
+            fresh, refused = sift(entries, known)
             if fresh:
                 self._write(file, b"".join([entry.line for entry in fresh]))
                 known.add(fresh)
@@ -178,12 +181,35 @@ class FileWriter:
                 self._file = None
                 file.close()
 
-    def replace(self, parts: Iterable[Span | bytes], progress: ProgressCallback | None) -> None:
+    def scan(
+        self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
+    ) -> StoreScan:
+        """Scan what this writer holds."""
+        return scan_file(self.hold(), depth, progress, is_live=lambda: False, on_record=on_record)
+
+    def home(self, scan: StoreScan) -> FileScan | None:
+        """Return the one file, where there is anything in it."""
+        return scan.files[0] if scan.files[0].end else None
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Store events of the store's own."""
+        self.append(entries)
+
+    def header_of(self, file: FileScan) -> bytes:
+        """Return the first line of a store that begins anew."""
+        return new_header(file.place)
+
+    def replace(
+        self,
+        place: Place,
+        parts: Iterable[Span | bytes],
+        progress: ProgressCallback | None,
+        seal: Seal | None = None,
+    ) -> None:
         """Put ``parts`` in the file's place; a name that may not last ends the writer, as a failed sync."""
         with self._guard:
             self.drop()
-            place = self.hold()
-            rewrite(place, parts, progress)
+            rewrite(place, parts, progress, seal)
             try:
                 place.fs.sync_folder(place.path.parent)
             except OSError as error:
@@ -227,9 +253,10 @@ class FileWriter:
                 self._release()
 
 
-def _sift(
+def sift(
     entries: Sequence[Entry], known: KnownIdentities
 ) -> tuple[Sequence[Entry], dict[int, PersistenceError]]:
+    """Return what is new of ``entries``, and what is refused, by position."""
     refused: dict[int, PersistenceError] = {}
     if all(entry.is_ours for entry in entries):  # their numbers were never given before
         return entries, refused

@@ -1,0 +1,347 @@
+"""The one writer of a folder of segments: its lock, its families, and how many segments stay."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from papyra.clock import mint_incarnation
+from papyra.exceptions import PersistenceError, StoreFailedError
+from papyra.persistence._files.appending import newer_format, read_history
+from papyra.persistence._files.carrying import notes_to_carry
+from papyra.persistence._files.family import FamilyWriter, InDoubtError
+from papyra.persistence._files.folder import ends_of
+from papyra.persistence._files.fs import store_error
+from papyra.persistence._files.known import KnownIdentities
+from papyra.persistence._files.lock import StoreLock
+from papyra.persistence._files.quarantine import set_leftover_aside
+from papyra.persistence._files.rewrite import renew, rewrite
+from papyra.persistence._files.sealed import SegmentScan
+from papyra.persistence._files.segments import LOCK_NAME
+from papyra.persistence._files.setscan import scan_set
+from papyra.persistence._files.writer import FsyncPolicy, sift
+from papyra.persistence.codec import FORMAT, encode_header
+from papyra.persistence.models import RecordKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from papyra.persistence._files.edits import Span
+    from papyra.persistence._files.folder import Folder, Listing
+    from papyra.persistence._files.quarantine import Quarantine
+    from papyra.persistence._files.recovery import Encode
+    from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
+    from papyra.persistence._files.segments import SegmentName
+    from papyra.persistence._files.tally import Seal
+    from papyra.persistence.entries import Entry
+    from papyra.persistence.models import ScanDepth
+    from papyra.persistence.query import ProgressCallback
+
+_log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What is refused of a batch for good, by position; what was not stored, and why."""
+
+    refused: dict[int, PersistenceError]
+    unstored: Sequence[Entry] = ()
+    error: PersistenceError | None = None
+
+
+class FamiliesWriter:
+    """Its methods belong to the writer thread, and block.
+
+    The families of a batch are written one after the other; where one refuses, those before it are stored.
+    """
+
+    def __init__(  # noqa: PLR0913  # what it works with, and how
+        self,
+        find: Callable[[], Folder],
+        quarantine: Callable[[Place], Quarantine],
+        encode: Encode,
+        give_back: Callable[[Sequence[Entry]], None],
+        *,
+        policy: FsyncPolicy,
+        interval_seconds: float,
+        max_bytes: int,
+        max_files: int,
+    ) -> None:
+        self._find = find
+        self._quarantine = quarantine
+        self._encode = encode
+        self._give_back = give_back
+        self._policy = policy
+        self._interval_seconds = interval_seconds
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._folder: Folder | None = None
+        self._lock: StoreLock | None = None
+        self._families: dict[str, FamilyWriter] = {}
+        self._known: KnownIdentities | None = None
+        self._store = ""
+        self._failure = ""
+        self._timer: threading.Timer | None = None
+        self._guard = threading.RLock()  # against the timer's thread
+        self._pid = os.getpid()
+
+    def hold(self) -> Place:
+        """Take the store's lock, until `close`; nothing else is touched, and nothing beside a newer store."""
+        return self._held().place
+
+    def _held(self) -> Folder:
+        if self._failure:
+            raise StoreFailedError(self._failure)
+        if self._folder is not None:
+            return self._folder
+        folder = self._find()
+        listing = folder.listing()
+        self._store = self._store_id(folder, listing)
+        fs = folder.fs
+        if not listing.segments:
+            fs.make_folder(folder.path, 0o777)
+            fs.sync_folder(folder.path.parent)
+        lock = store_lock(folder)
+        doubtful_from = lock.acquire()
+        try:
+            if doubtful_from is not None:
+                self._renew(folder)
+        except BaseException:
+            lock.release()
+            raise
+        lock.sign(folder.clock.now())
+        self._lock, self._folder = lock, folder
+        self._remember(folder, listing)
+        return folder
+
+    def _store_id(self, folder: Folder, listing: Listing) -> str:
+        """Return the id in the newest headers, or a new one; raises for a store of a newer version."""
+        store = ""
+        for family in listing.families().values():
+            header, _ = ends_of(folder.place_of(family[-1].name))
+            if header is not None and header.format > FORMAT:
+                raise newer_format(folder.place_of(family[-1].name), header.format)
+            store = store or (header.store if header is not None else "")
+        return store or mint_incarnation(folder.clock.now())
+
+    def _renew(self, folder: Folder) -> None:
+        """Write anew what a sync failed for in an earlier process: segments that are not sealed."""
+        _log.warning(
+            "%s: a sync failed in an earlier process; its last segments are written anew", folder.path
+        )
+        listing = folder.listing()
+        for name in listing.leftovers:
+            set_leftover_aside(folder.place, self._quarantine(folder.place), folder.path / name)
+        for family in listing.families().values():
+            for segment in family[-2:]:
+                place = folder.place_of(segment.name)
+                if segment.size and ends_of(place)[1] is None:
+                    renew(place)
+
+    def _remember(self, folder: Folder, listing: Listing | None = None) -> None:
+        listing = listing or folder.listing()
+        changed_at = max((segment.modified for segment in listing.segments if segment.size), default=0.0)
+        if listing.legacy:
+            changed_at = max([changed_at, *(folder.fs.stat(path).modified for path in listing.legacy)])
+        self._known = KnownIdentities(lambda: read_history(*self._places()), changed_at=changed_at)
+
+    def _places(self) -> list[Place]:
+        assert self._folder is not None  # noqa: S101  # asked under the lock
+        listing = self._folder.listing()
+        names = [*map(str, listing.legacy), *(str(segment.name) for segment in listing.segments)]
+        return [self._folder.place_of(name) for name in names]
+
+    def append(self, entries: Sequence[Entry]) -> Outcome:
+        """Store what is not stored yet; a write that fails is told in the outcome, with what it left out."""
+        with self._guard:
+            folder = self._held()
+            assert self._known is not None  # noqa: S101  # _held() made it
+            fresh, refused = sift(entries, self._known)
+            stored: list[Entry] = []
+            error = None
+            try:
+                for kind, part in _by_kind(fresh):
+                    self._family(folder, kind).append(
+                        part, stored, is_synced=self._policy is FsyncPolicy.ALWAYS
+                    )
+            except OSError as failure:
+                error = store_error(failure, folder.path)
+                error.__cause__ = failure
+            except InDoubtError as doubt:
+                error = self._fail(doubt)
+            self._known.add(stored)
+            if error is None:
+                self._bound(folder)
+                if self._policy is FsyncPolicy.INTERVAL:
+                    self._sync_soon()
+                return Outcome(refused)
+            done = set(map(id, stored))
+            return Outcome(refused, [entry for entry in fresh if id(entry) not in done], error)
+
+    def _family(self, folder: Folder, kind: str) -> FamilyWriter:
+        if kind not in self._families:
+            self._families[kind] = FamilyWriter(
+                folder, kind, "", max_bytes=self._max_bytes, store=self._store
+            )
+        return self._families[kind]
+
+    def _bound(self, folder: Folder) -> None:
+        """Take away the oldest segments of the kinds in which one was begun, beyond those that may stay."""
+        for kind, family in list(self._families.items()):
+            if not family.has_rotated:
+                continue
+            family.has_rotated = False
+            try:
+                self._drop_oldest(folder, kind)
+            except OSError as error:  # what was appended is stored, and the next rotation tries again
+                _log.warning("%s: old segments stay for now: %s", folder.path, error)
+
+    def _drop_oldest(self, folder: Folder, kind: str) -> None:
+        listing = folder.listing()
+        mine = [segment for segment in listing.segments if segment.name.kind == kind]
+        going = mine[: max(len(mine) - self._max_files, 0)]
+        if not going:
+            return
+        if kind == RecordKind.EVENT:
+            staying: dict[str, list[Place]] = {}
+            for segment in listing.segments:
+                staying.setdefault(segment.name.kind, []).append(folder.place_of(segment.name))
+            places = [folder.place_of(segment.name) for segment in going]
+            entries = self._encode(notes_to_carry(places, staying))
+            try:
+                self.note(entries)
+            except BaseException:
+                self._give_back(entries)
+                raise
+        for segment in going:
+            folder.fs.remove(folder.path / str(segment.name))
+        folder.fs.sync_folder(folder.path)
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Store events of the store's own, together, in the segment of events that is there."""
+        if not entries:
+            return
+        with self._guard:
+            folder = self._held()
+            try:
+                self._family(folder, RecordKind.EVENT).note(entries)
+            except InDoubtError as doubt:
+                raise self._fail(doubt) from doubt
+            self.adopt(entries)
+
+    def scan(
+        self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
+    ) -> StoreScan:
+        """Scan what this writer holds, and count what footers tell."""
+        folder = self._held()
+        return scan_set(folder, depth, progress, is_live=lambda _: False, on_record=on_record, counts=True)
+
+    def home(self, scan: StoreScan) -> FileScan | None:
+        """Return the segment of events that is not sealed, if there is anything in it."""
+        events = [file for file in scan.files if file.family == RecordKind.EVENT]
+        return events[-1] if events and events[-1].end and not events[-1].wants_footer else None
+
+    def header_of(self, file: FileScan) -> bytes:
+        """Return the header that belongs to the name of ``file``."""
+        assert isinstance(file, SegmentScan)  # noqa: S101  # others are not changed
+        return self.header(file.name)
+
+    def header(self, name: SegmentName) -> bytes:
+        """Return the header of a segment of this store."""
+        return encode_header(store=self._store, family=name.family, segment=name.number, base=name.base)
+
+    def adopt(self, entries: Sequence[Entry]) -> None:
+        """Remember lines that stand in a file now."""
+        assert self._known is not None  # noqa: S101  # hold() made it
+        self._known.add(entries)
+
+    def replace(
+        self,
+        place: Place,
+        parts: Iterable[Span | bytes],
+        progress: ProgressCallback | None,
+        seal: Seal | None = None,
+    ) -> None:
+        """Put ``parts`` in a file's place; a name that may not last ends the writer, as a failed sync."""
+        with self._guard:
+            self.drop()
+            rewrite(place, parts, progress, seal)
+            try:
+                place.fs.sync_folder(place.path.parent)
+            except OSError as error:
+                raise self._fail(error) from error
+
+    def drop(self) -> None:
+        """Close the files, so that another part of the store may rewrite them under the same lock."""
+        with self._guard:
+            try:
+                for family in self._families.values():
+                    family.drop()
+            except InDoubtError as doubt:
+                raise self._fail(doubt) from doubt
+            self._families.clear()
+
+    def _sync_soon(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(self._interval_seconds, self._sync_now)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _sync_now(self) -> None:
+        with self._guard:
+            self._timer = None
+            try:
+                for family in self._families.values():
+                    family.sync()
+            except InDoubtError as doubt:
+                self._fail(doubt)
+
+    def fail(self, error: BaseException) -> StoreFailedError:
+        """End the writer, for an error after which its files are in doubt; returns what to raise."""
+        with self._guard:
+            return self._fail(error)
+
+    def _fail(self, error: BaseException) -> StoreFailedError:
+        self._failure = (
+            f"{self._find().path}: {error}: nothing more is written; check the disk, then open the store "
+            "anew (the next writer copies the last segments before it adds to them)"
+        )
+        _log.critical("%s", self._failure)
+        for family in self._families.values():
+            family.abandon()
+        self._families.clear()
+        if self._lock is not None and self._folder is not None:
+            self._lock.sign(self._folder.clock.now(), doubtful_from=0)
+        self._release()
+        return StoreFailedError(self._failure)
+
+    def _release(self) -> None:
+        lock, self._lock, self._folder = self._lock, None, None
+        if lock is not None:
+            lock.release()
+
+    def close(self) -> None:
+        """Make everything durable and let the next writer in. In a forked child nothing is touched."""
+        if self._pid != os.getpid():
+            return
+        with self._guard:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            try:
+                self.drop()
+            finally:
+                self._release()
+
+
+def store_lock(folder: Folder) -> StoreLock:
+    """Return the lock that the one writer of a folder holds."""
+    return StoreLock(folder.fs, folder.path / LOCK_NAME.removesuffix(".lock"), shown=folder.path)
+
+
+def _by_kind(entries: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:
+    parts: dict[str, list[Entry]] = {}
+    for entry in entries:
+        parts.setdefault(entry.kind, []).append(entry)
+    return parts.items()

@@ -1,0 +1,199 @@
+"""History in a folder of segments: bounded disk for each kind, whole files dropped when they are old."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from papyra.clock import SYSTEM_CLOCK, Clock
+from papyra.exceptions import ConfigurationError, PersistenceError
+from papyra.persistence._files.backend import FileBackend, by_part
+from papyra.persistence._files.chain import ChainIndex
+from papyra.persistence._files.compaction import CompactionPlan, compact
+from papyra.persistence._files.families import FamiliesWriter, store_lock
+from papyra.persistence._files.folder import find_folder
+from papyra.persistence._files.fs import LOCAL_FS, FileSystem, translated
+from papyra.persistence._files.pages import read_page
+from papyra.persistence._files.quarantine import Quarantine
+from papyra.persistence._files.setrecovery import SetRecovery
+from papyra.persistence._files.setscan import SetScan, scan_set
+from papyra.persistence._files.writer import FsyncPolicy
+from papyra.persistence.backend import Capabilities
+from papyra.persistence.models import ScanDepth, StoreStats
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from papyra.persistence._files.folder import Folder
+    from papyra.persistence._files.scan import OnRecord, Place
+    from papyra.persistence.base import Refused
+    from papyra.persistence.entries import Entry
+    from papyra.persistence.models import (
+        CompactionReport,
+        PersistenceRecoveryConfig,
+        PersistenceRecoveryReport,
+        PersistenceScanReport,
+        Record,
+    )
+    from papyra.persistence.query import Page, ProgressCallback, RecordQuery
+    from papyra.persistence.retention import RetentionPolicy
+
+__all__ = ["FsyncPolicy", "RotatingFilePersistence"]
+
+DEFAULT_MAX_BYTES = 50_000_000
+DEFAULT_MAX_FILES = 5
+
+
+class RotatingFilePersistence(FileBackend):
+    """Opening it touches nothing: a missing folder is an empty store until the first append creates it.
+
+    Each kind has files of its own, of at most ``max_bytes`` (a larger record has one to itself), and at most
+    ``max_files`` of them: when one more begins, the oldest goes. Beside the folder stands
+    ``<folder>.quarantine/`` once a recovery took something out. One process writes at a time; any number may
+    read and scan meanwhile.
+
+    Where ``path`` is a file, as the published package made with ``path.1`` and so on, those are read as the
+    oldest part and never changed; the folder is ``<path>.segments``.
+    """
+
+    name: ClassVar[str] = "rotating"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        is_durable=True, is_shared=False, can_tear=True, can_be_damaged=True, takes_ready_events=True
+    )
+
+    def __init__(  # noqa: PLR0913  # each has a default that does
+        self,
+        path: str | os.PathLike[str],
+        retention_policy: RetentionPolicy | None = None,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_files: int = DEFAULT_MAX_FILES,
+        fsync: FsyncPolicy | str | bool = FsyncPolicy.ALWAYS,
+        fsync_interval_seconds: float = 1.0,
+        quarantine_dir: str | os.PathLike[str] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        fs: FileSystem = LOCAL_FS,
+    ) -> None:
+        for name, value in (("max_bytes", max_bytes), ("max_files", max_files)):
+            if type(value) is not int or value <= 0:
+                raise ConfigurationError(f"{name} must be above 0, not {value!r:.50}")
+        super().__init__(path, retention_policy, quarantine_dir=quarantine_dir, clock=clock, fs=fs)
+        self._files = FamiliesWriter(
+            self._find,
+            self._quarantine,
+            self._encode_events,
+            self._give_back,
+            policy=_policy(fsync),
+            interval_seconds=fsync_interval_seconds,
+            max_bytes=max_bytes,
+            max_files=max_files,
+        )
+        self._index = ChainIndex(self._find)
+
+    def _find(self) -> Folder:
+        return find_folder(self.name, self._fs, self._absolute, self._clock)
+
+    def _quarantine(self, place: Place, folder: str | None = None) -> Quarantine:
+        if folder is not None:
+            return Quarantine(place, Path(folder).absolute())
+        whole = self._find().path
+        return Quarantine(place, self._quarantine_dir or whole.with_name(f"{whole.name}.quarantine"))
+
+    def _give_back(self, entries: Sequence[Entry]) -> None:
+        self._writer_identity.give_back(entries)
+
+    async def _append(self, entries: list[Entry]) -> Refused:
+        size = entries[0].size if len(entries) == 1 else sum(entry.size for entry in entries)
+        outcome: Refused | PersistenceError = await self._writer.put(entries, size)
+        if isinstance(outcome, PersistenceError):
+            raise outcome
+        return outcome
+
+    def _write(self, batch: list[list[Entry]]) -> list[Refused | PersistenceError]:
+        entries = [entry for part in batch for entry in part]
+        mark = self._writer_identity.mark()
+        try:
+            self._writer_identity.encode(entries)
+            with translated(self._path):
+                outcome = self._files.append(entries)
+        except BaseException:
+            self._writer_identity.rewind(mark)
+            raise
+        parts: list[Refused | PersistenceError] = [*by_part(batch, outcome.refused)]
+        if outcome.error is not None:
+            self._give_back(outcome.unstored)
+            unstored = {id(entry) for entry in outcome.unstored}
+            for at, part in enumerate(batch):
+                if any(id(entry) in unstored for entry in part):
+                    parts[at] = outcome.error
+        return parts
+
+    def _fail(self, error: BaseException) -> None:
+        self._files.fail(error)
+
+    def _page(self, query: RecordQuery) -> Page[Record]:
+        self._index.refresh()
+        page = read_page(self._index, query, self._retention, self._clock.now())
+        if self._index.is_doubtful:
+            self._index.refresh()
+            page = read_page(self._index, query, self._retention, self._clock.now())
+        return page
+
+    def _scan_set(
+        self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
+    ) -> SetScan:
+        folder = self._find()
+        is_live = store_lock(folder).is_held_by_anybody
+        return scan_set(
+            folder,
+            depth,
+            progress,
+            is_live=lambda _: is_live(),
+            on_record=on_record,
+            counts=on_record is not None,
+        )
+
+    def _look(self, depth: ScanDepth, progress: ProgressCallback | None) -> PersistenceScanReport:
+        report = self._scan_set(depth, progress).report()
+        if report.has_anomalies and store_lock(self._find()).is_held_by_anybody():
+            report = self._scan_set(depth, progress).report()  # a repair may have been at work under our eyes
+        return report
+
+    def _repair(
+        self, config: PersistenceRecoveryConfig, depth: ScanDepth, progress: ProgressCallback | None
+    ) -> PersistenceRecoveryReport:
+        quarantine = partial(self._quarantine, folder=config.quarantine_dir)
+        recovery = SetRecovery(self._files, quarantine, self._encode_events, mode=config.mode)
+        return recovery.run(depth, progress)
+
+    def _plan(self, policy: RetentionPolicy, progress: ProgressCallback | None) -> CompactionReport:
+        scan = partial(self._scan_set, ScanDepth.FULL, progress)
+        return CompactionPlan(scan, policy, self._files.header_of).report(dry_run=True)
+
+    def _make_room(self, policy: RetentionPolicy, progress: ProgressCallback | None) -> CompactionReport:
+        return compact(self._files, self._quarantine, self._encode_events, policy, progress)
+
+    def _measure(self) -> StoreStats:
+        self._index.refresh()
+        folder = self._find()
+        quarantined = self._quarantine(folder.place).size()
+        return StoreStats(
+            backend=self.name,
+            kinds={kind: columns.stats() for kind, columns in self._index.kinds.items()},
+            total_bytes=folder.size() + quarantined,
+            quarantine_bytes=quarantined,
+        )
+
+    def _close_files(self) -> None:
+        self._files.close()
+
+    def _close_index(self) -> None:
+        self._index.close()
+
+
+def _policy(fsync: FsyncPolicy | str | bool) -> FsyncPolicy:  # noqa: FBT001  # as published
+    if isinstance(fsync, bool):
+        return FsyncPolicy.ALWAYS if fsync else FsyncPolicy.OS
+    return FsyncPolicy(fsync)
