@@ -11,7 +11,7 @@ from papyra.exceptions import StoreFailedError
 from papyra.persistence import codec
 from papyra.persistence._files.appending import AppendFile
 from papyra.persistence._files.folder import ENDS_BYTES, read_footer, read_header
-from papyra.persistence._files.fs import opened, read_all, store_error
+from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
 from papyra.persistence._files.lines import LineReader, Sort
 from papyra.persistence._files.segments import SegmentName
 from papyra.persistence._files.tally import FOOTER_ROOM, Tally
@@ -85,9 +85,9 @@ class FamilyWriter:
         taken = max((name for name in listing.strange if name[:2] == self._name[:2]), default=None)
         last = max(mine, default=None)
         if taken is not None and (last is None or taken > last):
-            return self._begin(taken.following(0))
+            return self._begin_next(taken.following(0))
         if last is None:
-            return self._begin(self._name._replace(number=1, base=1))
+            return self._begin_next(self._name._replace(number=1, base=1))
         place = self._folder.place_of(last)
         with opened(place.fs, place.path) as fd:
             source = partial(read_all, place.fs, fd)
@@ -95,9 +95,9 @@ class FamilyWriter:
             footer = read_footer(source, size)
             self._start = len(source(ENDS_BYTES, 0).partition(b"\n")[0]) + 1 if read_header(source) else 0
         if footer is not None:
-            return self._begin(last.following(footer.records + footer.removed))
+            return self._begin_next(last.following(footer.records + footer.removed))
         if not size:
-            return self._begin(last)
+            return self._begin_next(last)
         self._file = self._opened(place, None)
         self._name, self._tally, self._digest = last, None, None
         return self._file
@@ -109,6 +109,20 @@ class FamilyWriter:
             if _is_broken(error, place):
                 raise InDoubtError(str(error)) from error
             raise
+
+    def _begin_next(self, name: SegmentName) -> AppendFile:
+        """Begin the segment of this name or, if a sync fails, the one after it."""
+        try:
+            return self._begin(name)
+        except InDoubtError as doubt:
+            if self._is_shaken:
+                raise
+            self._is_shaken = True
+            path = self._folder.place_of(name).path
+            _log.critical("%s: %s: trying once more", path, doubt)
+            if stat_or_none(self._folder.fs, path) is None:
+                return self._begin(name)
+            return self._begin(name.following(0), doubtful_from=0)
 
     def _begin(self, name: SegmentName, *, doubtful_from: int | None = None) -> AppendFile:
         """Begin a segment: durable with its name before anything is acknowledged out of it."""
@@ -154,7 +168,7 @@ class FamilyWriter:
         """Seal the segment, and begin the next."""
         records = self._seal(file)
         if records is not None:
-            self._begin(self._name.following(records))
+            self._begin_next(self._name.following(records))
 
     def _seal(self, file: AppendFile) -> int | None:
         """Return how many records were sealed; ``None`` where a new segment had to be begun instead."""

@@ -38,8 +38,9 @@ class SegmentScan(FileScan):
     def follow(self, following: SegmentScan) -> None:
         """Let ``following`` be the next of the family."""
         self.following = following
-        header = following.header_line
-        if header is not None and following.name.number == self.name.number + 1:
+        header, footer = following.header_line, self.footer_line
+        is_sealed_since = footer is not None and footer.records + footer.removed == self.span
+        if header is not None and self.span is not None and not is_sealed_since:
             self.void_from = header.doubtful_from
 
     @property
@@ -86,33 +87,40 @@ def judge_seal(file: SegmentScan, source: Source, depth: ScanDepth) -> None:
         return
     if file.is_read:
         file.footer_line = None if check.footer is None else check.footer[1]
-    footer = file.footer_line
-    file.wants_footer = file.following is not None or footer is not None
+    file.wants_footer = file.following is not None or file.footer_line is not None
     file.may_be_dropped = file.following is not None
     if file.is_whole and check.header is None and not check.has_lost_header and check.records:
         check.findings.add(PersistenceAnomalyType.BAD_HEADER, "no header in the first line", offset=0)
         check.has_lost_header = True
-    if not file.wants_footer:
-        return
-    has_told = bool(check.findings.counts)
+    has_told = bool(check.findings.counts)  # what is wrong inside makes a footer wrong too
+    if file.footer_line is not None and not has_told:
+        _judge_footer(file, file.footer_line, source, depth)
+    elif file.wants_footer and file.footer_line is None:
+        _tell_of_none(file, has_told=has_told)
+
+
+def _judge_footer(file: SegmentScan, footer: Footer, source: Source, depth: ScanDepth) -> None:
+    told = footer.records + footer.removed
+    if file.span is not None and told < file.span:
+        _refuse(file, f"it tells of {told} records where the names tell of {file.span}")
+    elif file.is_whole and footer.records != file.check.records:
+        _refuse(file, f"it tells of {footer.records} records, and there are {file.check.records}")
+    elif file.is_whole and depth is ScanDepth.FULL and footer.sha256 != _digest(source, footer.bytes):
+        _refuse(file, "what is before it is not what was sealed")
+
+
+def _tell_of_none(file: SegmentScan, *, has_told: bool) -> None:
+    file.lacks_footer = True
+    findings = file.check.findings
+    if not findings.counts.keys() & _OF_THE_END:
+        detail = "another segment follows, and this one has no footer"
+        findings.add(PersistenceAnomalyType.UNCLEAN_SEAL, detail, offset=file.end)
     span = file.span
-    if footer is None:
-        file.lacks_footer = True
-        if not check.findings.counts.keys() & _OF_THE_END:
-            detail = "another segment follows, and this one has no footer"
-            check.findings.add(PersistenceAnomalyType.UNCLEAN_SEAL, detail, offset=file.end)
-        missing = span - check.records if span is not None and file.is_whole else 0
-        if missing > 0 and not has_told:
-            last = file.name.base + (span or 0) - 1
-            detail = f"{missing} of the records {file.name.base} to {last} of the family are not there"
-            check.findings.add(PersistenceAnomalyType.MISSING_RECORDS, detail)
-    elif span is not None and footer.records + footer.removed < span and not has_told:
-        _refuse(file, f"it tells of {footer.records} records where the names tell of {span}")
-    elif file.is_whole and not has_told:
-        if footer.records != check.records:
-            _refuse(file, f"it tells of {footer.records} records, and there are {check.records}")
-        elif depth is ScanDepth.FULL and footer.sha256 != _digest(source, footer.bytes):
-            _refuse(file, "what is before it is not what was sealed")
+    if span is not None and file.is_whole and span > file.check.records and not has_told:
+        last = file.name.base + span - 1
+        missing = span - file.check.records
+        detail = f"{missing} of the records {file.name.base} to {last} of the family are not there"
+        findings.add(PersistenceAnomalyType.MISSING_RECORDS, detail)
 
 
 def _refuse(file: SegmentScan, detail: str) -> None:

@@ -85,7 +85,7 @@ def _open_all(folder: Folder, stack: ExitStack) -> tuple[Listing, dict[str, int]
 
 
 class _Run:
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what one scan is made of
         self,
         scan: SetScan,
         folder: Folder,
@@ -144,8 +144,8 @@ class _Run:
         if self._on_record is not None:
             self._on_record(file, piece)
 
-    def _source(self, file: FileScan, name: str) -> Source:
-        return self._watch.source(file, self._fds[name])
+    def _source(self, file: SegmentScan) -> Source:
+        return self._watch.source(file, self._fds[str(file.name)])
 
     def _names(self, families: dict[str, list[SegmentScan]]) -> None:
         """Look at headers and footers, and tell from them and the names what is in a wrong place."""
@@ -187,36 +187,35 @@ class _Run:
                 self._scan.findings.join(file.check.findings)
 
     def _family(self, family: list[SegmentScan]) -> None:
-        scan, is_tail = self._scan, self._scan.depth is ScanDepth.TAIL
-        last = family[-1] if family else None
-        live = partial(self._is_live, last.name.family) if last else lambda: False
-        mark = Mark()
-        to_read: list[SegmentScan] = []
-        for file in reversed(family):
-            if (
-                is_tail
-                and to_read
-                and (mark.is_clean or file.name.kind != RecordKind.EVENT or mark.lines >= MAX_TAIL_LINES)
-            ):
-                break
-            if scan.depth is ScanDepth.FOOTERS and file.footer_line is not None:
-                continue
-            source = self._source(file, str(file.name))
-            if file is last:
-                find_end(file, self._fds[str(file.name)], source, live)
-            if is_tail:
-                file.start = mark.find(lines_backwards(source, file.end)) or 0
-            to_read.append(file)
-        for file in reversed(to_read):
-            source = self._source(file, str(file.name))
-            read_file(file, source)
+        if not family:
+            return
+        depth, last = self._scan.depth, family[-1]
+        find_end(last, self._fds[str(last.name)], self._source(last), partial(self._is_live, last.family))
+        chosen = family
+        if depth is ScanDepth.TAIL:
+            chosen = self._tail_of(family)
+        elif depth is ScanDepth.FOOTERS:
+            chosen = [file for file in family if file.footer_line is None]
+        for file in chosen:
+            read_file(file, self._source(file))
             self._watch.finished(file)
-        for file in family:
-            if scan.depth is not ScanDepth.TAIL or file.is_read:
-                judge_seal(file, self._source(file, str(file.name)), scan.depth)
+        for file in family if depth is not ScanDepth.TAIL else chosen:
+            judge_seal(file, self._source(file), depth)
         told = {file.name.number: file.told_records for file in family if file.told_records is not None}
         for gap in find_gaps([file.name for file in family], told):
             self._gap(gap)
+
+    def _tail_of(self, family: list[SegmentScan]) -> list[SegmentScan]:
+        """Return the files back to the newest clean mark, the oldest first; of other kinds, the last."""
+        mark = Mark()
+        chosen: list[SegmentScan] = []
+        for file in reversed(family):
+            file.start = mark.find(lines_backwards(self._source(file), file.end)) or 0
+            chosen.insert(0, file)
+            is_enough = mark.is_clean or mark.lines >= MAX_TAIL_LINES
+            if is_enough or file.name.kind != RecordKind.EVENT:
+                break
+        return chosen
 
     def _gap(self, gap: NameGap) -> None:
         if any(
@@ -249,9 +248,8 @@ class _Run:
         if next(ledger.unexplained_holes(), None) is None:
             return
         for file in self._scan.files:
-            is_event = isinstance(file, SegmentScan) and file.name.kind == RecordKind.EVENT
-            if is_event and (file.start or not file.is_read):
-                for _, note in find_notes(self._source(file, file.place.path.name), file.end):
+            if isinstance(file, SegmentScan) and file.name.kind == RecordKind.EVENT and not file.is_whole:
+                for _, note in find_notes(self._source(file), file.end):
                     ledger.history.note(note)
 
     def _others(self) -> None:
