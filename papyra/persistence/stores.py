@@ -8,7 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from papyra.clock import SYSTEM_CLOCK
 from papyra.exceptions import ConfigurationError
+from papyra.persistence._files.folder import find_folder
 from papyra.persistence._files.fs import LOCAL_FS, opened, translated
 from papyra.persistence.codec import FRAME_HEAD
 
@@ -103,8 +105,10 @@ def _open_segments(
         raise ConfigurationError(f"there is no store at {path}; name the folder that a system writes to")
     if found is not None and not (found.is_file or found.is_folder):
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
+    with translated(path):
+        is_shared = find_folder("", LOCAL_FS, path.absolute(), SYSTEM_CLOCK).is_shared()
     return _backend("papyra.persistence.backends.rotating:RotatingFilePersistence")(
-        path, policy, quarantine_dir=quarantine_dir
+        path, policy, quarantine_dir=quarantine_dir, shared=is_shared
     )
 
 
@@ -137,7 +141,8 @@ def _path_in(rest: str, scheme: str) -> Path:
         host, slash, path = rest[2:].partition("/")
         if host or not slash:
             raise ConfigurationError(
-                f"{scheme}: takes a path and no host; write {scheme}:/{host}/{path} or {scheme}:./{host}/{path}"
+                f"{scheme}: takes a path and no host; "
+                f"write {scheme}:/{host}/{path} or {scheme}:./{host}/{path}"
             )
         rest = f"/{path}"
     return _expanded(rest, scheme)

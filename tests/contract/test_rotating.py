@@ -20,3 +20,8 @@ class TestRotating(BackendContract):
 
     async def open(self, retention: RetentionPolicy | None = None) -> RotatingFilePersistence:
         return RotatingFilePersistence(self.path, retention)
+
+
+class TestSharedRotating(TestRotating):
+    async def open(self, retention: RetentionPolicy | None = None) -> RotatingFilePersistence:
+        return RotatingFilePersistence(self.path, retention, shared=True)

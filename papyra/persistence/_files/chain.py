@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.scan import Place
     from papyra.persistence.integrity import HistoryCheck
 
-_SHIFT = 40
+SHIFT = 40
 _FIRST_NUMBER = 1 << 12  # those below are of the files of a published set
 _TWIN = 1 << 22
 _KINDS = 4
@@ -30,11 +30,14 @@ def _rank(kind: str) -> int:
     return kinds.index(kind) if kind in kinds else len(kinds)
 
 
-class _Link:
+class Link:
     """One file of the chain, and how much of it the columns have taken in."""
 
-    def __init__(self, place: Place, number: int, ledger: Ledger) -> None:
+    def __init__(self, place: Place, number: int, at: int, ledger: Ledger) -> None:
         self.number = number
+        segment = parse_name(place.path.name)
+        self.family = "" if segment is None else segment.family
+        self.place = at if segment is None else segment.number
         self.index = FileIndex(lambda: place, ledger)
         self.index.refresh()
         self._generation = self.index.generation
@@ -54,14 +57,14 @@ class ChainIndex:
 
     def __init__(self, find: Callable[[], Folder]) -> None:
         self._find = find
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
         self._forget()
 
     def _forget(self) -> None:
         self.close()
         self._links = {}
-        self._numbers: dict[int, _Link] = {}
-        self._orders: dict[RecordKind, list[_Link]] = {kind: [] for kind in RecordKind}
+        self._numbers: dict[int, Link] = {}
+        self._orders: dict[RecordKind, list[Link]] = {kind: [] for kind in RecordKind}
         self._ledger = Ledger(is_set=True)
         self.kinds = {kind: Columns() for kind in RecordKind}
         self.is_doubtful = False
@@ -98,13 +101,17 @@ class ChainIndex:
         return all(self._take(kind, [self._links[name] for name in names]) for kind in RecordKind)
 
     def _add(self, place: Place, name: str, at: int) -> None:
-        segment = parse_name(name)
-        number = at if segment is None else _FIRST_NUMBER + segment.number * _KINDS + _rank(segment.kind)
+        number = self._number_of(name, at)
         while number in self._numbers:
             number += _TWIN
-        self._links[name] = self._numbers[number] = _Link(place, number, self._ledger)
+        self._links[name] = self._numbers[number] = Link(place, number, at, self._ledger)
 
-    def _take(self, kind: RecordKind, links: list[_Link]) -> bool:
+    def _number_of(self, name: str, at: int) -> int:
+        """Return the number that offsets in a file carry: the higher, the later in its family."""
+        segment = parse_name(name)
+        return at if segment is None else _FIRST_NUMBER + segment.number * _KINDS + _rank(segment.kind)
+
+    def _take(self, kind: RecordKind, links: list[Link]) -> bool:
         """Bring the columns of one kind up to ``links``; false where more than the ends differ."""
         wanted = [link for link in links if link.index.kinds[kind]]
         had = self._orders[kind]
@@ -115,14 +122,14 @@ class ChainIndex:
         self.kinds[kind].forget_first(sum(link.taken[kind] for link in had[:gone]))
         for link in wanted[max(len(stay) - 1, 0) :]:
             columns = link.index.kinds[kind]
-            self.kinds[kind].extend(columns, link.taken[kind], link.number << _SHIFT)
+            self.kinds[kind].extend(columns, link.taken[kind], link.number << SHIFT)
             link.taken[kind] = len(columns)
         self._orders[kind] = wanted
         return True
 
     def line(self, kind: RecordKind, at: int, *, is_forward: bool = True) -> bytes | None:
         """Return the line of the record ``at`` this place; ``None`` where its bytes changed since."""
-        number, offset = divmod(self.kinds[kind].offsets[at], 1 << _SHIFT)
+        number, offset = divmod(self.kinds[kind].offsets[at], 1 << SHIFT)
         index = self._numbers[number].index
         line = index.line(kind, bisect_left(index.kinds[kind].offsets, offset), is_forward=is_forward)
         self.is_doubtful = self.is_doubtful or line is None

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
 from papyra.exceptions import StoreUnavailableError
-from papyra.persistence._files.columns import Columns, kind_and_time
+from papyra.persistence._files.columns import Columns, kind_and_time, merged_order
 from papyra.persistence._files.edits import RETENTION
 from papyra.persistence._files.fs import opened
 from papyra.persistence._files.ledger import CAUSE_DAMAGED
 from papyra.persistence._files.notes import Notes
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.recovery import complete_edits, refuse_unrepairable, remove_footer
+from papyra.persistence._files.scan import LEGACY
 from papyra.persistence._files.tally import Tally
 from papyra.persistence.integrity import loss_note_of
 from papyra.persistence.models import CompactionReport, LossNote, RecordKind, ScanDepth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from papyra.persistence._files.edits import Span
@@ -50,10 +51,16 @@ class _Kind:
         self.is_going = bytearray()
         self._staying: dict[int, tuple[int, int]] | None = None
 
-    def let_go(self, first: int) -> None:
-        """Decide that those before ``first`` go."""
+    def let_go(self, families: Sequence[str], policy: RetentionPolicy, now: float) -> None:
+        """Decide that the oldest go, in store order: ``families``, one for each file, by time."""
         self.is_going = bytearray(len(self.columns))
-        self.is_going[:first] = b"\1" * first
+        if len(set(families)) <= 1:
+            first = self.columns.first_kept(policy, now)
+            self.is_going[:first] = b"\1" * first
+            return
+        order = merged_order(self.columns.timestamps, [families[file] for file in self.files])
+        for at in order[: self.columns.in_order(order).first_kept(policy, now)]:
+            self.is_going[at] = 1
 
     def going(self) -> Iterator[int]:
         at = self.is_going.find(1)
@@ -87,7 +94,7 @@ class CompactionPlan:
         refuse_unrepairable(self.scan)
         self._place = self.scan.place
         for name, kind in self._kinds.items():
-            kind.let_go(kind.columns.first_kept(policy.for_kind(name), self._place.clock.now()))
+            kind.let_go(self._families_of(kind), policy.for_kind(name), self._place.clock.now())
         self._spare()
         for kind in self._kinds.values():
             for at, note in kind.notes.items():
@@ -120,6 +127,14 @@ class CompactionPlan:
         kind.seqs.append(0 if head is None else head.seq)
         kind.streams.append(self._streams.setdefault(stream, len(self._streams)))
         kind.files.append(self._numbers.setdefault(file.place.path, len(self._numbers)))
+
+    def _families_of(self, kind: _Kind) -> list[str]:
+        """Return the family of each file, the same for all where they follow each other anyway."""
+        files = set(kind.files)
+        paths = {file.place.path: file.family for file in self.scan.files}
+        found = [paths[path] for path in self._numbers]
+        writers = {family for at, family in enumerate(found) if at in files and family != LEGACY}
+        return found if len(writers) > 1 else [""]
 
     def _count(self, what: Callable[[_Kind, int], int]) -> dict[int, int]:
         """Return the sum of ``what`` over those that go, by the number of their file."""

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.clock import mint_incarnation
-from papyra.exceptions import PersistenceError, StoreFailedError
+from papyra.exceptions import PersistenceError, StoreFailedError, StoreUnavailableError
 from papyra.persistence._files.appending import newer_format, read_history
 from papyra.persistence._files.carrying import notes_to_carry
 from papyra.persistence._files.family import FamilyWriter, InDoubtError
@@ -19,7 +19,7 @@ from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
 from papyra.persistence._files.sealed import SegmentScan
-from papyra.persistence._files.segments import LOCK_NAME
+from papyra.persistence._files.segments import LOCK_NAME, SegmentName, writer_lock_name
 from papyra.persistence._files.setscan import scan_set
 from papyra.persistence._files.writer import FsyncPolicy, sift
 from papyra.persistence.codec import FORMAT, encode_header
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from papyra.persistence._files.edits import Span
-    from papyra.persistence._files.folder import Folder, Listing
+    from papyra.persistence._files.folder import Folder, Listing, Segment
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.recovery import Encode
     from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
-    from papyra.persistence._files.segments import SegmentName
     from papyra.persistence._files.tally import Seal
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import ScanDepth
@@ -82,6 +81,8 @@ class FamiliesWriter:
         self._known: KnownIdentities | None = None
         self._store = ""
         self._failure = ""
+        self._writer = ""
+        """The incarnation in the names of this writer's families, where there may be several writers."""
         self._timer: threading.Timer | None = None
         self._guard = threading.RLock()  # against the timer's thread
         self._pid = os.getpid()
@@ -102,18 +103,27 @@ class FamiliesWriter:
         if not listing.segments:
             fs.make_folder(folder.path, 0o777)
             fs.sync_folder(folder.path.parent)
+        self._lock, self._folder = self._locked(folder, listing), folder
+        self._remember(folder, listing)
+        return folder
+
+    def _locked(self, folder: Folder, listing: Listing) -> StoreLock:
+        if any(segment.name.writer for segment in listing.segments):
+            raise StoreUnavailableError(
+                f"{folder.path} is written by several writers; open it with shared=True"
+            )
         lock = store_lock(folder)
         doubtful_from = lock.acquire()
         try:
+            for writer in listing.writers:
+                writer_lock(folder, writer).refuse_exclusive()
             if doubtful_from is not None:
                 self._renew(folder)
         except BaseException:
             lock.release()
             raise
         lock.sign(folder.clock.now())
-        self._lock, self._folder = lock, folder
-        self._remember(folder, listing)
-        return folder
+        return lock
 
     def _store_id(self, folder: Folder, listing: Listing) -> str:
         """Return the id in the newest headers, or a new one; raises for a store of a newer version."""
@@ -182,7 +192,7 @@ class FamiliesWriter:
     def _family(self, folder: Folder, kind: str) -> FamilyWriter:
         if kind not in self._families:
             self._families[kind] = FamilyWriter(
-                folder, kind, "", max_bytes=self._max_bytes, store=self._store
+                folder, kind, self._writer, max_bytes=self._max_bytes, store=self._store
             )
         return self._families[kind]
 
@@ -199,8 +209,7 @@ class FamiliesWriter:
 
     def _drop_oldest(self, folder: Folder, kind: str) -> None:
         listing = folder.listing()
-        mine = [segment for segment in listing.segments if segment.name.kind == kind]
-        going = mine[: max(len(mine) - self._max_files, 0)]
+        going = self._oldest(folder, [segment for segment in listing.segments if segment.name.kind == kind])
         if not going:
             return
         if kind == RecordKind.EVENT:
@@ -217,6 +226,11 @@ class FamiliesWriter:
         for segment in going:
             folder.fs.remove(folder.path / str(segment.name))
         folder.fs.sync_folder(folder.path)
+
+    def _oldest(self, folder: Folder, segments: list[Segment]) -> list[Segment]:
+        """Return those of one kind that are too many."""
+        del folder
+        return segments[: max(len(segments) - self._max_files, 0)]
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Store events of the store's own, together, in the segment of events that is there."""
@@ -239,7 +253,8 @@ class FamiliesWriter:
 
     def home(self, scan: StoreScan) -> FileScan | None:
         """Return the segment of events that is not sealed, if there is anything in it."""
-        events = [file for file in scan.files if file.family == RecordKind.EVENT]
+        family = SegmentName(RecordKind.EVENT, self._writer, 1, 1).family
+        events = [file for file in scan.files if file.family == family]
         return events[-1] if events and events[-1].end and not events[-1].wants_footer else None
 
     def header_of(self, file: FileScan) -> bytes:
@@ -338,6 +353,11 @@ class FamiliesWriter:
 def store_lock(folder: Folder) -> StoreLock:
     """Return the lock that the one writer of a folder holds."""
     return StoreLock(folder.fs, folder.path / LOCK_NAME.removesuffix(".lock"), shown=folder.path)
+
+
+def writer_lock(folder: Folder, writer: str) -> StoreLock:
+    """Return the lock that one of several writers of a folder holds."""
+    return StoreLock(folder.fs, folder.path / writer_lock_name(writer), shown=folder.path)
 
 
 def _by_kind(entries: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:

@@ -66,6 +66,10 @@ class FamilyWriter:
             stored += part
             done += count
 
+    def begin(self) -> None:
+        """Make sure that there is a segment."""
+        self._ready()
+
     def note(self, entries: Sequence[Entry]) -> None:
         """Store ``entries`` together in the segment that is there."""
         self._write(self._ready(), entries, is_synced=True)

@@ -91,6 +91,10 @@ class Folder:
             tuple(segments), tuple(strange), names.leftovers, names.foreign, names.writer_locks, legacy
         )
 
+    def is_shared(self) -> bool:
+        """Whether there are, or were, several writers."""
+        return any(segment.name.writer for segment in self.listing().segments)
+
     def size(self) -> int:
         """Return how many bytes lie here, legacy files included."""
         try:

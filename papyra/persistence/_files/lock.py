@@ -71,8 +71,11 @@ class StoreLock:
             threading.Event().wait(_PAUSE_SECONDS)
         return False
 
-    def sign(self, now: float, *, doubtful_from: int | None = None) -> None:
-        """Write down who holds the lock and, for the next holder, from where on a sync has failed."""
+    def sign(self, now: float, *, doubtful_from: int | None = None, is_beside_writers: bool = False) -> None:
+        """Write down who holds the lock and, for the next holder, from where on a sync has failed.
+
+        ``is_beside_writers``: for a while only, and those who have locks of their own may go on writing.
+        """
         if self._fd is None:
             return
         node = this_node()
@@ -84,6 +87,8 @@ class StoreLock:
         }
         if doubtful_from is not None:
             note["doubtful_from"] = doubtful_from
+        if is_beside_writers:
+            note["beside_writers"] = True
         with suppress(OSError):  # for humans only: no reason to refuse the lock
             self._fs.truncate(self._fd, 0)
             write_all(self._fs, self._fd, json.dumps(note).encode() + b"\n")
@@ -103,6 +108,21 @@ class StoreLock:
         with suppress(OSError), opened(self._fs, self._path) as fd:
             return not self._fs.lock(fd, shared=True)
         return False
+
+    def refuse_exclusive(self) -> None:
+        """Raise `StoreLockedError` where somebody holds the lock who lets nobody write beside."""
+        if not self.is_held_by_anybody():
+            return
+        with opened(self._fs, self._path) as fd:
+            note = _read_note(self._fs, fd)
+        if not note.get("beside_writers"):
+            raise StoreLockedError(self._refusal(note))
+
+    def remove(self) -> None:
+        """Let go of a lock that nobody will ever take again, its file too."""
+        with suppress(OSError):
+            self._fs.remove(self._path)
+        self.release()
 
     def forget(self) -> None:
         """Close this process's copy of the lock, which its parent goes on holding."""

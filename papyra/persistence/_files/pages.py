@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from papyra.exceptions import InvalidQueryError, PersistenceError, RecordDecodeError
@@ -108,7 +107,7 @@ def _cursor_at(index: Index, query: RecordQuery, at: int, record: Record) -> _Cu
 def _find(index: Index, query: RecordQuery, cursor: _Cursor) -> int:
     """Return where the cursor's record stands now; before all others where retention took it away."""
     columns = index.kinds[query.kind]
-    at = bisect_left(columns.offsets, cursor.offset)
+    at = columns.place_of(cursor.offset)
     if at < len(columns) and (columns.offsets[at], columns.checksums[at]) == (cursor.offset, cursor.checksum):
         return at
     moved = [

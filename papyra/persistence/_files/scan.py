@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _SETTLE_TRIES = 50
 _SETTLE_SECONDS = 0.02
+LEGACY = "legacy"
+"""The family of the files of a published set."""
 IsLive = Callable[[], bool]
 """Whether some writer holds the store now, so that its last line may still be on its way."""
 

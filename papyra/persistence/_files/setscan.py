@@ -13,7 +13,7 @@ from papyra.persistence._files.check import FileCheck
 from papyra.persistence._files.folder import read_footer, read_header
 from papyra.persistence._files.fs import opened, read_all
 from papyra.persistence._files.ledger import Ledger
-from papyra.persistence._files.scan import FileScan, StoreScan, Watch, find_end, read_file
+from papyra.persistence._files.scan import LEGACY, FileScan, StoreScan, Watch, find_end, read_file
 from papyra.persistence._files.sealed import SegmentScan, judge_seal
 from papyra.persistence._files.segments import NameGap, SegmentName, find_gaps
 from papyra.persistence._files.tail import MAX_TAIL_LINES, Mark, lines_backwards
@@ -45,23 +45,25 @@ class SetScan(StoreScan):
     """Findings that nobody is to do anything about."""
 
 
-def scan_set(
+def scan_set(  # noqa: PLR0913  # what to look at, and who else is there
     folder: Folder,
     depth: ScanDepth,
     progress: ProgressCallback | None,
     *,
     is_live: IsLive,
+    is_held: IsLive = lambda _: False,
     on_record: OnRecord | None = None,
     counts: bool = False,
 ) -> SetScan:
     """Scan the folder as it is now, whatever a live writer adds, seals or drops meanwhile.
 
-    With ``counts``, what stays in each segment is counted for its footer.
+    With ``counts``, what stays in each segment is counted for its footer. Files of families that are held by
+    others are not to be changed.
     """
     with ExitStack() as stack:
         listing, fds = _open_all(folder, stack)
         scan = SetScan(folder.place, depth, Ledger(is_set=True))
-        run = _Run(scan, folder, listing, fds, progress, is_live, on_record, counts=counts)
+        run = _Run(scan, folder, listing, fds, progress, is_live, is_held, on_record, counts=counts)
         run.all()
     return scan
 
@@ -93,6 +95,7 @@ class _Run:
         fds: dict[str, int],
         progress: ProgressCallback | None,
         is_live: IsLive,
+        is_held: IsLive,
         on_record: OnRecord | None,
         *,
         counts: bool,
@@ -103,6 +106,7 @@ class _Run:
         self._fds = fds
         self._watch = Watch(progress, sum(folder.fs.fstat(fd).size for fd in fds.values()))
         self._is_live = is_live
+        self._is_held = is_held
         self._on_record = on_record
         self._counts = counts
 
@@ -123,7 +127,7 @@ class _Run:
     def _legacy(self) -> None:
         for path in self._listing.legacy:
             file = self._scan.add_file(self._folder.place_of(str(path)), self._on_record)
-            file.family, file.is_fixed, file.may_be_dropped = "legacy", True, True
+            file.family, file.is_fixed, file.may_be_dropped = LEGACY, True, True
             self._read(file, self._fds[str(path)], lambda: False)
             self._scan.left += file.check.findings.anomalies
 
@@ -133,6 +137,7 @@ class _Run:
             place, FileCheck(str(place.path), ledger=scan.ledger, family=name.family), name=name
         )
         file.family = name.family
+        file.is_held = file.is_fixed = self._is_held(name.family)
         file.tally = Tally() if self._counts else None
         file.check.on_record = partial(self._take, file)
         scan.files.append(file)

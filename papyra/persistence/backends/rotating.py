@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import ConfigurationError, PersistenceError
 from papyra.persistence._files.backend import FileBackend, by_part
 from papyra.persistence._files.chain import ChainIndex
 from papyra.persistence._files.compaction import CompactionPlan, compact
-from papyra.persistence._files.families import FamiliesWriter, store_lock
+from papyra.persistence._files.families import FamiliesWriter, store_lock, writer_lock
 from papyra.persistence._files.folder import find_folder
 from papyra.persistence._files.fs import LOCAL_FS, FileSystem, translated
+from papyra.persistence._files.merged import MergedIndex
 from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import Quarantine
 from papyra.persistence._files.setrecovery import SetRecovery
 from papyra.persistence._files.setscan import SetScan, scan_set
+from papyra.persistence._files.sharing import SharedWriter
 from papyra.persistence._files.writer import FsyncPolicy
 from papyra.persistence.backend import Capabilities
 from papyra.persistence.models import ScanDepth, StoreStats
@@ -56,12 +59,25 @@ class RotatingFilePersistence(FileBackend):
 
     Where ``path`` is a file, as the published package made with ``path.1`` and so on, those are read as the
     oldest part and never changed; the folder is ``<path>.segments``.
+
+    With ``shared`` any number of processes write, each to files of its own; reads merge them by time. A
+    folder written so is to be opened so.
     """
 
     name: ClassVar[str] = "rotating"
     capabilities: ClassVar[Capabilities] = Capabilities(
         is_durable=True, is_shared=False, can_tear=True, can_be_damaged=True, takes_ready_events=True
     )
+
+    _writer_class: ClassVar[type[FamiliesWriter]] = FamiliesWriter
+
+    def __new__(cls, *_: object, shared: bool = False, **__: object) -> Self:
+        """Make one that declares what it is."""
+        if not shared or cls.capabilities.is_shared:
+            return object.__new__(cls)
+        if cls is not RotatingFilePersistence:
+            raise ConfigurationError(f"{cls.__name__} cannot be shared; its class does not declare it")
+        return cast("Self", object.__new__(_SharedRotatingFilePersistence))
 
     def __init__(  # noqa: PLR0913  # each has a default that does
         self,
@@ -72,15 +88,17 @@ class RotatingFilePersistence(FileBackend):
         max_files: int = DEFAULT_MAX_FILES,
         fsync: FsyncPolicy | str | bool = FsyncPolicy.ALWAYS,
         fsync_interval_seconds: float = 1.0,
+        shared: bool = False,
         quarantine_dir: str | os.PathLike[str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         fs: FileSystem = LOCAL_FS,
     ) -> None:
+        del shared  # __new__() has seen to it
         for name, value in (("max_bytes", max_bytes), ("max_files", max_files)):
             if type(value) is not int or value <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {value!r:.50}")
         super().__init__(path, retention_policy, quarantine_dir=quarantine_dir, clock=clock, fs=fs)
-        self._files = FamiliesWriter(
+        self._files = self._writer_class(
             self._find,
             self._quarantine,
             self._encode_events,
@@ -90,7 +108,7 @@ class RotatingFilePersistence(FileBackend):
             max_bytes=max_bytes,
             max_files=max_files,
         )
-        self._index = ChainIndex(self._find)
+        self._index: ChainIndex = ChainIndex(self._find)
 
     def _find(self) -> Folder:
         return find_folder(self.name, self._fs, self._absolute, self._clock)
@@ -133,31 +151,46 @@ class RotatingFilePersistence(FileBackend):
     def _fail(self, error: BaseException) -> None:
         self._files.fail(error)
 
-    def _page(self, query: RecordQuery) -> Page[Record]:
+    def _refresh(self) -> None:
+        if not isinstance(self._index, MergedIndex) and self._find().is_shared():
+            self._index.close()
+            self._index = MergedIndex(self._find)
         self._index.refresh()
+
+    def _page(self, query: RecordQuery) -> Page[Record]:
+        self._refresh()
         page = read_page(self._index, query, self._retention, self._clock.now())
         if self._index.is_doubtful:
-            self._index.refresh()
+            self._refresh()
             page = read_page(self._index, query, self._retention, self._clock.now())
         return page
 
     def _scan_set(
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> SetScan:
-        folder = self._find()
-        is_live = store_lock(folder).is_held_by_anybody
         return scan_set(
-            folder,
+            self._find(),
             depth,
             progress,
-            is_live=lambda _: is_live(),
+            is_live=self._is_live,
+            is_held=self._is_held,
             on_record=on_record,
             counts=on_record is not None,
         )
 
+    def _is_live(self, family: str) -> bool:
+        """Whether somebody writes to this family now, with none to any."""
+        del family
+        return store_lock(self._find()).is_held_by_anybody()
+
+    def _is_held(self, family: str) -> bool:
+        """Whether this family is not to be changed by this process."""
+        del family
+        return False
+
     def _look(self, depth: ScanDepth, progress: ProgressCallback | None) -> PersistenceScanReport:
         report = self._scan_set(depth, progress).report()
-        if report.has_anomalies and store_lock(self._find()).is_held_by_anybody():
+        if report.has_anomalies and self._is_live(""):
             report = self._scan_set(depth, progress).report()  # a repair may have been at work under our eyes
         return report
 
@@ -176,7 +209,7 @@ class RotatingFilePersistence(FileBackend):
         return compact(self._files, self._quarantine, self._encode_events, policy, progress)
 
     def _measure(self) -> StoreStats:
-        self._index.refresh()
+        self._refresh()
         folder = self._find()
         quarantined = self._quarantine(folder.place).size()
         return StoreStats(
@@ -191,6 +224,37 @@ class RotatingFilePersistence(FileBackend):
 
     def _close_index(self) -> None:
         self._index.close()
+
+
+class _SharedRotatingFilePersistence(RotatingFilePersistence):
+    """What ``shared=True`` makes."""
+
+    capabilities: ClassVar[Capabilities] = replace(RotatingFilePersistence.capabilities, is_shared=True)
+    _writer_class: ClassVar[type[FamiliesWriter]] = SharedWriter
+
+    def _is_live(self, family: str) -> bool:
+        folder = self._find()
+        if family:
+            return writer_lock(folder, family.partition(".")[2]).is_held_by_anybody()
+        locks = (store_lock(folder), *(writer_lock(folder, writer) for writer in folder.listing().writers))
+        return any(lock.is_held_by_anybody() for lock in locks)
+
+    def _is_held(self, family: str) -> bool:
+        return self._shared_writer.is_other(self._find(), family)
+
+    @property
+    def _shared_writer(self) -> SharedWriter:
+        return cast("SharedWriter", self._files)
+
+    def _repair(
+        self, config: PersistenceRecoveryConfig, depth: ScanDepth, progress: ProgressCallback | None
+    ) -> PersistenceRecoveryReport:
+        with self._shared_writer.maintaining():
+            return super()._repair(config, depth, progress)
+
+    def _make_room(self, policy: RetentionPolicy, progress: ProgressCallback | None) -> CompactionReport:
+        with self._shared_writer.maintaining():
+            return super()._make_room(policy, progress)
 
 
 def _policy(fsync: FsyncPolicy | str | bool) -> FsyncPolicy:  # noqa: FBT001  # as published
