@@ -54,17 +54,19 @@ class FamilyWriter:
 
     def append(self, entries: Sequence[Entry], stored: list[Entry], *, is_synced: bool) -> None:
         """Store ``entries`` in order and tell ``stored`` of each part that is."""
-        done = 0
-        while done < len(entries):
+        rest = entries
+        while rest:
             file = self._ready()
-            count = self._fitting(file, entries, done)
+            data = b"".join([entry.line for entry in rest])
+            count = len(rest) if len(data) <= self._fill_to - file.end else self._fitting(file, rest)
             if not count:
                 self._rotate(file)
                 continue
-            part = entries[done : done + count]
-            self._write(file, part, is_synced=is_synced)
-            stored += part
-            done += count
+            if count < len(rest):
+                data = b"".join([entry.line for entry in rest[:count]])
+            self._write(file, rest[:count], data, is_synced=is_synced)
+            stored += rest[:count]
+            rest = rest[count:]
 
     def begin(self) -> None:
         """Make sure that there is a segment."""
@@ -72,7 +74,7 @@ class FamilyWriter:
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Store ``entries`` together in the segment that is there."""
-        self._write(self._ready(), entries, is_synced=True)
+        self._write(self._ready(), entries, b"".join([entry.line for entry in entries]), is_synced=True)
 
     def _ready(self) -> AppendFile:
         if self._file is not None and not self._file.is_current():
@@ -143,18 +145,17 @@ class FamilyWriter:
         self.has_rotated = self.has_rotated or name.number > 1
         return self._file
 
-    def _fitting(self, file: AppendFile, entries: Sequence[Entry], done: int) -> int:
+    def _fitting(self, file: AppendFile, entries: Sequence[Entry]) -> int:
         room = self._fill_to - file.end
         count = 0
-        for entry in entries[done:] if done else entries:
+        for entry in entries:
             room -= len(entry.line)
             if room < 0:
                 break
             count += 1
         return count or (1 if file.end <= self._start else 0)
 
-    def _write(self, file: AppendFile, entries: Sequence[Entry], *, is_synced: bool) -> None:
-        data = b"".join([entry.line for entry in entries])
+    def _write(self, file: AppendFile, entries: Sequence[Entry], data: bytes, *, is_synced: bool) -> None:
         try:
             file.write_synced(data) if is_synced else file.write(data)
         except OSError as error:

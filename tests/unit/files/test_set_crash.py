@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from papyra.exceptions import PersistenceError
+from papyra.exceptions import PersistenceError, StoreFullError
 from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.models import EventType, LossNote, RecordKind, ScanDepth
 from papyra.persistence.retention import RetentionPolicy
@@ -254,6 +254,63 @@ async def test_i1_a_sync_that_fails_once_costs_nothing_and_one_that_goes_on_fail
     assert found == list(range(1, found[-1] + 1))
     assert found[-1] >= max((record.seq for record in work.done), default=8)
     assert after == 0 or len(work.done) == 21, "only the sync at opening ends it"
+    async with opened(path) as store:
+        assert not (await store.scan()).has_damage
+        await store.append(known(RecordKind.EVENT, 1, 40))
+        await store.recover(REPAIR)
+        assert (await store.scan()).anomalies == ()
+    assert await seqs(path) == list(range(1, 41))
+
+
+async def test_f7_a_disk_that_fills_at_any_byte_takes_part_of_a_batch_and_works_again(tmp_path: Path) -> None:
+    path = tmp_path / "root" / "log"
+    path.parent.mkdir()
+    await filled(path, 8)
+    saved = tmp_path / "saved"
+    shutil.copytree(path.parent, saved)
+    for room in range(0, 6_000, 149):
+        shutil.rmtree(path.parent)
+        shutil.copytree(saved, path.parent)
+        fs = FaultyFs(path.parent)
+        work = Work(store_on(path, fs))
+        await work.append(*known(RecordKind.EVENT, 9, 9))
+        fs.fill(room)
+        with suppress(StoreFullError):
+            for first in range(10, 60, 5):
+                await work.append(*known(RecordKind.EVENT, first, first + 4))
+                await work.store.append([event(first), letter(first)])
+        with pytest.raises(StoreFullError):
+            await work.store.append([event(number, payload="x" * 900) for number in range(9)])
+        async with opened(path) as reader:
+            assert (await reader.scan()).anomalies == ()
+        before = await seqs(path)
+        assert before == list(range(1, before[-1] + 1))
+        assert before[-1] >= max(record.seq for record in work.done)
+        fs.fill(None)
+        await work.store.append([*known(RecordKind.EVENT, 1, 70), event(1), letter(1)])
+        assert (await work.store.scan()).anomalies == ()
+        await work.store.aclose()
+        async with opened(path) as store:
+            assert (await store.scan()).anomalies == ()
+        assert await seqs(path) == list(range(1, 71))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_a_failed_sync_between_syncs_loses_nothing_that_can_still_be_read(
+    tmp_path: Path, loss: PowerLoss | None
+) -> None:
+    path = tmp_path / "root" / "log"
+    path.parent.mkdir()
+    await filled(path, 4)
+    fs = FaultyFs(path.parent)
+    work = Work(store_on(path, fs, fsync="os", max_bytes=50_000))
+    for number in range(5, 30):
+        await work.append(*known(RecordKind.EVENT, number, number))
+    fs.fail("sync", errno.EIO, times=1)
+    await work.store.aclose()
+    fs.heal()
+    fs.abandon() if loss is None else fs.cut_power(loss)
+    assert await seqs(path) == list(range(1, 30))
     async with opened(path) as store:
         assert not (await store.scan()).has_damage
         await store.append(known(RecordKind.EVENT, 1, 40))
