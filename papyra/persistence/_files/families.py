@@ -101,6 +101,7 @@ class FamiliesWriter:
         self._store = self._store_id(folder, listing)
         fs = folder.fs
         if not listing.segments:
+            fs.stat(folder.path.parent)  # a folder that is not there is a path misspelt
             fs.make_folder(folder.path, 0o777)
             fs.sync_folder(folder.path.parent)
         self._lock, self._folder = self._locked(folder, listing), folder

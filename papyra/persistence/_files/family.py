@@ -40,7 +40,6 @@ class FamilyWriter:
 
     def __init__(self, folder: Folder, kind: str, writer: str, *, max_bytes: int, store: str) -> None:
         self._folder = folder
-        self._kind, self._writer = kind, writer
         self._fill_to = max_bytes - FOOTER_ROOM
         self._store = store
         self._file: AppendFile | None = None

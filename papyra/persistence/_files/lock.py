@@ -111,12 +111,16 @@ class StoreLock:
 
     def refuse_exclusive(self) -> None:
         """Raise `StoreLockedError` where somebody holds the lock who lets nobody write beside."""
-        if not self.is_held_by_anybody():
-            return
-        with opened(self._fs, self._path) as fd:
-            note = _read_note(self._fs, fd)
-        if not note.get("beside_writers"):
-            raise StoreLockedError(self._refusal(note))
+        note: dict[str, object] = {}
+        for _ in range(_TRIES):  # who has just taken it has not signed yet
+            if not self.is_held_by_anybody():
+                return
+            with opened(self._fs, self._path) as fd:
+                note = _read_note(self._fs, fd)
+            if note.get("beside_writers"):
+                return
+            threading.Event().wait(_PAUSE_SECONDS)
+        raise StoreLockedError(self._refusal(note))
 
     def remove(self) -> None:
         """Let go of a lock that nobody will ever take again, its file too."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from papyra.clock import mint_incarnation
 from papyra.exceptions import ForeignStoreError, StoreUnavailableError
 from papyra.persistence._files.appending import newer_format
-from papyra.persistence._files.check import MAX_REPORTED
+from papyra.persistence._files.check import MAX_REPORTED, Findings
 from papyra.persistence._files.edits import RETENTION, Span
 from papyra.persistence._files.fs import Access, opened, write_all
 from papyra.persistence._files.notes import Notes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.tally import Seal
     from papyra.persistence.entries import Entry
     from papyra.persistence.integrity import Stream
-    from papyra.persistence.models import LossNote, PersistedEvent, PersistenceAnomaly
+    from papyra.persistence.models import LossNote, PersistedEvent
     from papyra.persistence.query import ProgressCallback
 
     Encode = Callable[[Sequence[PersistedEvent]], list[Entry]]
@@ -104,9 +104,9 @@ class Recovery:
         """
         self._progress = progress
         report = self._repaired(depth)
-        if depth is ScanDepth.FULL or not report.scan.has_anomalies or report.left:
+        if depth is ScanDepth.FULL or not report.scan.has_anomalies:
             return report
-        if not self._writer.scan(depth, progress).report().has_anomalies:
+        if self._is_all_left(self._writer.scan(depth, progress)):
             return report
         return _joined(report, self._repaired(ScanDepth.FULL))
 
@@ -115,8 +115,8 @@ class Recovery:
         scan = self._writer.scan(depth, self._progress)
         refuse_unrepairable(scan)
         report = scan.report()
-        left = self.left(scan)
-        if len(left) == sum(report.counts.values()):
+        left = tuple(self.left(scan).anomalies)
+        if self._is_all_left(scan):
             return PersistenceRecoveryReport(self._place.backend, report, left=left)
         if depth is not ScanDepth.FULL and any(map(_has_to_be_read_whole, scan.files)):
             return self._repaired(ScanDepth.FULL)
@@ -143,10 +143,12 @@ class Recovery:
     def _folder(self) -> str:
         return str(self._quarantine(self._place).folder)
 
-    def left(self, scan: StoreScan) -> tuple[PersistenceAnomaly, ...]:
+    def _is_all_left(self, scan: StoreScan) -> bool:
+        return self.left(scan).counts == scan.report().counts
+
+    def left(self, scan: StoreScan) -> Findings:
         """Return the findings that nothing is to be done about."""
-        del scan
-        return ()
+        return Findings(str(scan.place.path))
 
     def put_names_right(self, scan: StoreScan) -> list[Path]:
         """Give files their names back; returns those that have new ones."""

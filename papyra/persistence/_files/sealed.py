@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from papyra.persistence.footers import Footer
 
 _OF_THE_END = {PersistenceAnomalyType.BAD_FOOTER, PersistenceAnomalyType.UNCLEAN_SEAL}
+_OF_A_CRASH = {PersistenceAnomalyType.TORN_TAIL, PersistenceAnomalyType.NUL_TAIL}
 SMALL_BYTES = 64 * 1024
 _WORTH = 4
 
@@ -90,8 +91,9 @@ def judge_seal(file: SegmentScan, source: Source, depth: ScanDepth) -> None:
     file.wants_footer = file.following is not None or file.footer_line is not None
     file.may_be_dropped = file.following is not None
     if file.is_whole and check.header is None and not check.has_lost_header and check.records:
-        check.findings.add(PersistenceAnomalyType.BAD_HEADER, "no header in the first line", offset=0)
         check.has_lost_header = True
+        if not check.findings.counts.keys() & _OF_A_CRASH:
+            check.findings.add(PersistenceAnomalyType.BAD_HEADER, "no header in the first line", offset=0)
     has_told = bool(check.findings.counts)  # what is wrong inside makes a footer wrong too
     if file.footer_line is not None and not has_told:
         _judge_footer(file, file.footer_line, source, depth)

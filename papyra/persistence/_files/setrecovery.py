@@ -14,12 +14,13 @@ from papyra.persistence.models import PersistenceAnomalyType
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from papyra.persistence._files.check import Findings
     from papyra.persistence._files.families import FamiliesWriter
     from papyra.persistence._files.recovery import Encode, QuarantineOf
     from papyra.persistence._files.scan import StoreScan
     from papyra.persistence._files.segments import NameGap
     from papyra.persistence._files.setscan import SetScan
-    from papyra.persistence.models import PersistenceAnomaly, PersistenceRecoveryMode
+    from papyra.persistence.models import PersistenceRecoveryMode
 
 
 class SetRecovery(Recovery):
@@ -36,8 +37,8 @@ class SetRecovery(Recovery):
         super().__init__(writer, quarantine, encode, mode=mode)
         self._segments = writer
 
-    def left(self, scan: StoreScan) -> tuple[PersistenceAnomaly, ...]:
-        return tuple(cast("SetScan", scan).left)
+    def left(self, scan: StoreScan) -> Findings:
+        return cast("SetScan", scan).left
 
     def put_names_right(self, scan: StoreScan) -> list[Path]:
         fs, moved = self._place.fs, []

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from papyra.persistence._files.carrying import find_notes
-from papyra.persistence._files.check import FileCheck
+from papyra.persistence._files.check import FileCheck, Findings
 from papyra.persistence._files.folder import read_footer, read_header
 from papyra.persistence._files.fs import opened, read_all
 from papyra.persistence._files.ledger import Ledger
@@ -18,7 +18,7 @@ from papyra.persistence._files.sealed import SegmentScan, judge_seal
 from papyra.persistence._files.segments import NameGap, SegmentName, find_gaps
 from papyra.persistence._files.tail import MAX_TAIL_LINES, Mark, lines_backwards
 from papyra.persistence._files.tally import Tally
-from papyra.persistence.models import PersistenceAnomaly, PersistenceAnomalyType, RecordKind, ScanDepth
+from papyra.persistence.models import PersistenceAnomalyType, RecordKind, ScanDepth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,12 @@ class SetScan(StoreScan):
     gaps: list[NameGap] = field(default_factory=list)
     misplaced: list[SegmentScan] = field(default_factory=list)
     """Files whose header has another name than they have."""
-    left: list[PersistenceAnomaly] = field(default_factory=list)
+    left: Findings = field(init=False)
     """Findings that nobody is to do anything about."""
+
+    def __post_init__(self) -> None:
+        StoreScan.__post_init__(self)
+        self.left = Findings("")
 
 
 def scan_set(  # noqa: PLR0913  # what to look at, and who else is there
@@ -129,7 +133,7 @@ class _Run:
             file = self._scan.add_file(self._folder.place_of(str(path)), self._on_record)
             file.family, file.is_fixed, file.may_be_dropped = LEGACY, True, True
             self._read(file, self._fds[str(path)], lambda: False)
-            self._scan.left += file.check.findings.anomalies
+            self._scan.left.join(file.check.findings)
 
     def _segment(self, name: SegmentName) -> SegmentScan:
         place, scan = self._folder.place_of(name), self._scan
@@ -204,8 +208,13 @@ class _Run:
         for file in chosen:
             read_file(file, self._source(file))
             self._watch.finished(file)
-        for file in family if depth is not ScanDepth.TAIL else chosen:
-            judge_seal(file, self._source(file), depth)
+        self._judge(family, chosen if depth is ScanDepth.TAIL else family)
+
+    def _judge(self, family: list[SegmentScan], judged: list[SegmentScan]) -> None:
+        for file in judged:
+            judge_seal(file, self._source(file), self._scan.depth)
+            if file.is_held:
+                self._scan.left.join(file.check.findings)
         told = {file.name.number: file.told_records for file in family if file.told_records is not None}
         for gap in find_gaps([file.name for file in family], told):
             self._gap(gap)
@@ -270,7 +279,5 @@ class _Run:
 
     def _stranger(self, name: str, detail: str) -> None:
         path = str(self._folder.path / name)
-        self._scan.findings.add(PersistenceAnomalyType.FOREIGN_FILE, f"{name}: {detail}", path=path)
-        self._scan.left.append(
-            PersistenceAnomaly(PersistenceAnomalyType.FOREIGN_FILE, path, f"{name}: {detail}")
-        )
+        for findings in (self._scan.findings, self._scan.left):
+            findings.add(PersistenceAnomalyType.FOREIGN_FILE, f"{name}: {detail}", path=path)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from papyra.persistence.models import ScanDepth
     from papyra.persistence.query import ProgressCallback
 
+_PATIENCE = 50  # tries of a tenth of a second, while another one does the same
 _log = logging.getLogger(__name__)
 
 
@@ -47,16 +48,22 @@ class SharedWriter(FamiliesWriter):
 
     def _found(self, folder: Folder) -> None:
         """Begin the first segment of all, so that those who come next find the store's id."""
-        with self._holding(folder):
+        with self._holding(folder, tries=_PATIENCE):
             listing = folder.listing()
             self._store = self._store_id(folder, listing)
             if not listing.segments:
                 self._family(folder, RecordKind.EVENT).begin()
 
     @contextmanager
-    def _holding(self, folder: Folder) -> Iterator[None]:
+    def _holding(self, folder: Folder, *, tries: int = 1) -> Iterator[None]:
         lock = store_lock(folder)
-        lock.acquire()
+        while not lock.is_held:
+            tries -= 1
+            try:
+                lock.acquire()
+            except StoreLockedError:
+                if not tries:
+                    raise
         try:
             lock.sign(folder.clock.now(), is_beside_writers=True)
             yield
@@ -67,7 +74,7 @@ class SharedWriter(FamiliesWriter):
     def maintaining(self) -> Iterator[None]:
         """Hold the store's lock, for what is done to the files of writers that are gone."""
         folder = self._held()
-        with self._holding(folder):
+        with self._holding(folder, tries=_PATIENCE):
             yield
             self._tidy(folder)
 
