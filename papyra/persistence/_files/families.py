@@ -98,17 +98,19 @@ class FamiliesWriter:
             return self._folder
         folder = self._find()
         listing = folder.listing()
-        self._store = self._store_id(folder, listing)
+        known = self._store_id(folder, listing)
+        self._store = known or mint_incarnation(folder.clock.now())
         fs = folder.fs
         if not listing.segments:
             fs.stat(folder.path.parent)  # a folder that is not there is a path misspelt
             fs.make_folder(folder.path, 0o777)
             fs.sync_folder(folder.path.parent)
-        self._lock, self._folder = self._locked(folder, listing), folder
+        self._lock, self._folder = self._locked(folder, listing, is_new=not known), folder
         self._remember(folder, listing)
         return folder
 
-    def _locked(self, folder: Folder, listing: Listing) -> StoreLock:
+    def _locked(self, folder: Folder, listing: Listing, *, is_new: bool) -> StoreLock:
+        del is_new  # nobody else is to find the store's id meanwhile
         if any(segment.name.writer for segment in listing.segments):
             raise StoreUnavailableError(
                 f"{folder.path} is written by several writers; open it with shared=True"
@@ -127,14 +129,17 @@ class FamiliesWriter:
         return lock
 
     def _store_id(self, folder: Folder, listing: Listing) -> str:
-        """Return the id in the newest headers, or a new one; raises for a store of a newer version."""
-        store = ""
+        """Return the id in the newest headers, if any has one; raises for a store of a newer version."""
+        stores = []
         for family in listing.families().values():
-            header, _ = ends_of(folder.place_of(family[-1].name))
-            if header is not None and header.format > FORMAT:
-                raise newer_format(folder.place_of(family[-1].name), header.format)
-            store = store or (header.store if header is not None else "")
-        return store or mint_incarnation(folder.clock.now())
+            for segment in reversed(family):  # a crash may have torn the newest header of all
+                header, _ = ends_of(folder.place_of(segment.name))
+                if header is not None and header.format > FORMAT:
+                    raise newer_format(folder.place_of(segment.name), header.format)
+                if header is not None and header.store:
+                    stores.append(header.store)
+                    break
+        return next(iter(stores), "")
 
     def _renew(self, folder: Folder) -> None:
         """Write anew what a sync failed for in an earlier process: segments that are not sealed."""

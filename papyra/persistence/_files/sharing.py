@@ -32,14 +32,15 @@ _log = logging.getLogger(__name__)
 class SharedWriter(FamiliesWriter):
     """Holds ``writer.<incarnation>.lock`` as long as it lives; its families are sealed when it closes."""
 
-    def _locked(self, folder: Folder, listing: Listing) -> StoreLock:
+    def _locked(self, folder: Folder, listing: Listing, *, is_new: bool) -> StoreLock:
+        del listing
         self._writer = mint_incarnation(folder.clock.now())
         lock = writer_lock(folder, self._writer)
         lock.acquire()
         try:
             lock.sign(folder.clock.now())
             store_lock(folder).refuse_exclusive()
-            if not listing.segments:
+            if is_new:
                 self._found(folder)
         except BaseException:
             lock.remove()
@@ -49,9 +50,10 @@ class SharedWriter(FamiliesWriter):
     def _found(self, folder: Folder) -> None:
         """Begin the first segment of all, so that those who come next find the store's id."""
         with self._holding(folder, tries=_PATIENCE):
-            listing = folder.listing()
-            self._store = self._store_id(folder, listing)
-            if not listing.segments:
+            known = self._store_id(folder, folder.listing())
+            if known:
+                self._store = known
+            else:
                 self._family(folder, RecordKind.EVENT).begin()
 
     @contextmanager

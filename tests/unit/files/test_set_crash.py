@@ -317,3 +317,37 @@ async def test_a_failed_sync_between_syncs_loses_nothing_that_can_still_be_read(
         await store.recover(REPAIR)
         assert (await store.scan()).anomalies == ()
     assert await seqs(path) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_one_of_several_writers_that_ends_in_any_call_leaves_what_it_acknowledged(
+    tmp_path: Path, loss: PowerLoss | None, *, is_new: bool
+) -> None:
+    path = tmp_path / "root" / "log"
+    path.parent.mkdir()
+    if not is_new:
+        await filled(path, 12, shared=True)
+    first = 1 if is_new else 13
+
+    async def work(work: Work) -> None:
+        for number in range(first, first + 10):
+            await work.append(*known(RecordKind.EVENT, number, number))
+        await work.append(letter(first, incarnation=INCARNATION, seq=first))
+        await work.store.aclose()
+
+    async for done in crashes(path, work, loss, "share", shared=True, max_files=4):
+        found = await seqs(path, shared=True)
+        newest = max(
+            (record.seq for record in done.done if record.kind is RecordKind.EVENT), default=first - 1
+        )
+        assert found == list(range(found[0], found[-1] + 1)) if found else newest == 0
+        assert not found or found[-1] >= newest
+        async with opened(path, shared=True) as store:
+            assert not (await store.scan()).has_damage
+            await store.recover(REPAIR)
+            for depth in ScanDepth:
+                assert (await store.scan(depth)).anomalies == ()
+            await store.append(known(RecordKind.EVENT, first, first + 20))
+            assert (await store.scan()).anomalies == ()
+        assert (await seqs(path, shared=True))[-1] == first + 20

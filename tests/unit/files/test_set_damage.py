@@ -385,3 +385,17 @@ async def test_a_newer_lines_and_a_single_file_are_no_segments(path: Path) -> No
     (path / "event-1-1.ndjson").write_bytes(HEADER + line(1))
     assert await words(path) == ["foreign_file"]
     assert await seqs(path) == []
+
+
+async def test_a_torn_header_of_the_newest_segment_of_all_does_not_make_a_store_another(path: Path) -> None:
+    async with opened(path) as store:
+        for number in range(1, 12):
+            await store.append(known(RecordKind.EVENT, number, number))
+    last = files(path)[-1]
+    last.write_bytes(last.read_bytes()[:70])
+    kept = await seqs(path)
+    async with opened(path) as store:
+        await store.append(known(RecordKind.DEAD_LETTER, 1, 2))
+    report = await is_clean_after_repair(path)
+    assert not report.scan.has_damage
+    assert await seqs(path) == kept
