@@ -21,6 +21,7 @@ from papyra.persistence._files.rewrite import renew, rewrite
 from papyra.persistence._files.sealed import SegmentScan
 from papyra.persistence._files.segments import LOCK_NAME, SegmentName, writer_lock_name
 from papyra.persistence._files.setscan import scan_set
+from papyra.persistence._files.tally import FOOTER_ROOM
 from papyra.persistence._files.writer import FsyncPolicy, sift
 from papyra.persistence.codec import FORMAT, encode_header
 from papyra.persistence.models import RecordKind
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import ScanDepth
     from papyra.persistence.query import ProgressCallback
+    from papyra.persistence.retention import RetentionPolicy
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class FamiliesWriter:
         interval_seconds: float,
         max_bytes: int,
         max_files: int,
+        retention: RetentionPolicy,
     ) -> None:
         self._find = find
         self._quarantine = quarantine
@@ -75,6 +78,7 @@ class FamiliesWriter:
         self._interval_seconds = interval_seconds
         self._max_bytes = max_bytes
         self._max_files = max_files
+        self._retention = retention
         self._folder: Folder | None = None
         self._lock: StoreLock | None = None
         self._families: dict[str, FamilyWriter] = {}
@@ -235,8 +239,25 @@ class FamiliesWriter:
 
     def _oldest(self, folder: Folder, segments: list[Segment]) -> list[Segment]:
         """Return those of one kind that are too many."""
-        del folder
-        return segments[: max(len(segments) - self._max_files, 0)]
+        excess = max(len(segments) - self._max_files, 0)
+        return segments[: max(excess, self._outdated(folder, segments))]
+
+    def _outdated(self, folder: Folder, segments: list[Segment]) -> int:
+        """Return how many of the oldest hold nothing that a count or a size keeps, as far as footers tell.
+
+        Age is left to compaction: a clock that jumps must not empty a store that nobody asked to shrink.
+        """
+        policy = self._retention.for_kind(RecordKind(segments[0].name.kind))
+        if policy.max_records is None and policy.max_total_bytes is None:
+            return 0
+        records = size = 0
+        for at in range(len(segments) - 2, -1, -1):
+            if _is_reached(records, policy.max_records) or _is_reached(size, policy.max_total_bytes):
+                return at + 1
+            _, footer = ends_of(folder.place_of(segments[at].name))
+            records += 0 if footer is None else footer.records
+            size += 0 if footer is None else max(footer.bytes - FOOTER_ROOM, 0)
+        return 0
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Store events of the store's own, together, in the segment of events that is there."""
@@ -364,6 +385,10 @@ def store_lock(folder: Folder) -> StoreLock:
 def writer_lock(folder: Folder, writer: str) -> StoreLock:
     """Return the lock that one of several writers of a folder holds."""
     return StoreLock(folder.fs, folder.path / writer_lock_name(writer), shown=folder.path)
+
+
+def _is_reached(found: int, limit: int | None) -> bool:
+    return limit is not None and found >= limit
 
 
 def _by_kind(entries: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:

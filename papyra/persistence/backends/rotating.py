@@ -107,6 +107,7 @@ class RotatingFilePersistence(FileBackend):
             interval_seconds=fsync_interval_seconds,
             max_bytes=max_bytes,
             max_files=max_files,
+            retention=self._retention,
         )
         self._index: ChainIndex = ChainIndex(self._find)
 

@@ -399,3 +399,18 @@ async def test_a_torn_header_of_the_newest_segment_of_all_does_not_make_a_store_
     report = await is_clean_after_repair(path)
     assert not report.scan.has_damage
     assert await seqs(path) == kept
+
+
+async def test_rotation_drops_segments_that_retention_keeps_nothing_of(path: Path) -> None:
+    policies = (RetentionPolicy(max_records=7), RetentionPolicy(max_total_bytes=3_000))
+    for policy in policies:
+        async with opened(path, retention_policy=policy) as store:
+            shown: list[int] = []
+            for number in range(1, 60):
+                await store.append(known(RecordKind.EVENT, number, number))
+                now = [record.seq for record in await store.list_events()]
+                assert set(now) >= set(shown) - set(range(now[0])), "no more than reads hide already"
+                shown = now
+            assert len(files(path)) < 8, "of twelve"
+            assert (await store.scan()).anomalies == ()
+        shutil.rmtree(path)
