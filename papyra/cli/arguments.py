@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STARTUP_MODES = ("ignore", "scan_only", "recover", "fail_on_anomaly")
 RECOVERY_MODES = ("ignore", "repair", "quarantine")
-DEPTHS = ("tail", "full")
+DEPTHS = ("tail", "footers", "full")
 KINDS = ("event", "audit", "dead_letter")
 Value = TypeVar("Value")
 

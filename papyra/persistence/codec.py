@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 HEADER_KIND = "header"
+FOOTER_KIND = "footer"
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 FRAME_ROOM = 160
 """How many bytes a frame adds to a body, at most."""
@@ -65,6 +66,9 @@ class Header(msgspec.Struct, frozen=True):
     store: str = ""
     family: str = ""
     segment: int = 0
+    base: int = 0
+    doubtful_from: int | None = None
+    """Of a segment begun because a sync of the one before it failed: from which byte on that one is void."""
 
 
 def encode_body(record: Record) -> bytes:
@@ -166,9 +170,21 @@ def _known(record: Record | None) -> Record:
     return record
 
 
-def encode_header(*, store: str, family: str, segment: int) -> bytes:
+def encode_header(
+    *, store: str, family: str, segment: int, base: int = 0, doubtful_from: int | None = None
+) -> bytes:
     """Return the header line, newline included, of a file we create."""
-    header = {"kind": HEADER_KIND, "format": FORMAT, "store": store, "family": family, "segment": segment}
+    header: dict[str, object] = {
+        "kind": HEADER_KIND,
+        "format": FORMAT,
+        "store": store,
+        "family": family,
+        "segment": segment,
+    }
+    if base:
+        header["base"] = base
+    if doubtful_from is not None:
+        header["doubtful_from"] = doubtful_from
     return frame(0, b"", _unambiguous(_json_of(header)))[0]
 
 

@@ -139,6 +139,12 @@ class WriterIdentity:
         """Give back every number taken since `mark`."""
         self._pid, self._incarnation, self._last = cast("tuple[int, str, dict[str, int]]", mark)
 
+    def give_back(self, entries: Sequence[Entry]) -> None:
+        """Take back the numbers of entries that were not stored, the last ones given of their kinds."""
+        for entry in entries:
+            if entry.is_ours and entry.incarnation == self._incarnation:
+                self._last[entry.kind] = min(self._last[entry.kind], entry.seq - 1)
+
     def encode(self, entries: Sequence[Entry]) -> None:
         """Give those of ``entries`` that have no identity theirs, in order."""
         self._begin()

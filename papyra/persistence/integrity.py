@@ -245,6 +245,10 @@ class HistoryCheck:
         elif head.event_type == EventType.INCARNATION_LOST:
             self._end(str(_plain(head.payload).get("closes")))
 
+    def note(self, note: LossNote) -> None:
+        """Take a loss note that stands in a part of the history that is not read."""
+        self._notes.setdefault((note.incarnation, note.kind), []).append(note)
+
     def _end(self, incarnation: str) -> None:
         self._ended.add(incarnation)
         self._open.pop(incarnation, None)

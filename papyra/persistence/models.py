@@ -185,9 +185,13 @@ class LossNote(NamedTuple):
 
 
 class ScanDepth(StrEnum):
-    """How far a scan looks: back to the last clean mark, or at every byte."""
+    """How far a scan looks: back to the last clean mark, at what files say of themselves, or at every byte.
+
+    Where nothing is sealed, ``footers`` is ``full``.
+    """
 
     TAIL = "tail"
+    FOOTERS = "footers"
     FULL = "full"
 
 

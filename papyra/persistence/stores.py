@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
-import stat
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
+from papyra.clock import SYSTEM_CLOCK
 from papyra.exceptions import ConfigurationError
-from papyra.persistence._files.fs import LOCAL_FS, Access, translated, write_all
+from papyra.persistence._files.folder import find_folder
+from papyra.persistence._files.fs import LOCAL_FS, Access, opened, translated, write_all
+from papyra.persistence.codec import FRAME_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.retention import RetentionPolicy
 
-_FORMS = "ndjson:PATH or memory:"
+_FORMS = "ndjson:PATH, segments:PATH or memory:"
 _PATHS = frozenset({"ndjson", "segments"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NO_SUCH_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NOT_HERE = {
-    "segments": "a set of segment files cannot be opened by this version yet; ndjson:PATH opens one file",
     "redis": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
     "rediss": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
     "django": "a Django database is opened by manage.py, which knows the settings: "
@@ -42,9 +43,9 @@ def open_store(
 ) -> PersistenceBackend:
     """Return the backend that ``url`` names; raises `ConfigurationError` for one that names none.
 
-    What follows ``ndjson:`` is a path as it stands (no percent escapes), a leading ``~`` is a home folder.
-    With ``must_exist`` a missing file is refused, else the first append creates it. ``quarantine_dir`` takes
-    the place of the folder beside a file.
+    What follows ``ndjson:`` or ``segments:`` is a path as it stands (no percent escapes), a leading ``~`` is
+    a home folder. With ``must_exist`` a missing store is refused, else the first append creates it.
+    ``quarantine_dir`` takes the place of the folder beside the store.
     """
     scheme, separator, rest = url.partition(":")
     if not separator or not _SCHEME.match(scheme):
@@ -53,7 +54,11 @@ def open_store(
         )
     match scheme.lower():
         case "ndjson":
-            return _open_file(_path_in(rest), retention_policy, quarantine_dir, must_exist=must_exist)
+            path = _path_in(rest, scheme.lower())
+            return _open_file(path, retention_policy, quarantine_dir, must_exist=must_exist)
+        case "segments":
+            path = _path_in(rest, scheme.lower())
+            return _open_segments(path, retention_policy, quarantine_dir, must_exist=must_exist)
         case "memory":
             if rest.strip("/"):
                 raise ConfigurationError(f"memory: takes no name, but got {masked(url)!r}")
@@ -66,28 +71,33 @@ def open_store(
 
 def store_from_path(path: str, *, retention_policy: RetentionPolicy | None = None) -> PersistenceBackend:
     """Return the backend of what lies at ``path``: a file holds one store, a folder a set of segments."""
-    return _open_file(_expanded(path), retention_policy, None, must_exist=True)
+    expanded = _expanded(path, "ndjson")
+    opening = _open_segments if _is_set(expanded) else _open_file
+    return opening(expanded, retention_policy, None, must_exist=True)
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Whether two URLs name one store, as far as names, links and files tell; ``memory:`` never does."""
+    """Whether two URLs name one store, or one a part of the other, as far as names, links and files tell.
+
+    ``memory:`` never does.
+    """
     places = [url.partition(":") for url in (one, other)]
     if any(scheme.lower() == "memory" for scheme, _, _ in places):
         return False
     if any(scheme.lower() not in _PATHS for scheme, _, _ in places):
         return one == other
-    paths = [LOCAL_FS.resolve(_path_in(rest)) for _, _, rest in places]
+    paths = [LOCAL_FS.resolve(_path_in(rest, scheme)) for scheme, _, rest in places]
     found = [_look(path) for path in paths]
-    if found[0] is not None and found[1] is not None:
-        return found[0].key == found[1].key
-    return paths[0] == paths[1]
+    if found[0] is not None and found[1] is not None and found[0].key == found[1].key:
+        return True
+    return paths[0] == paths[1] or paths[0] in paths[1].parents or paths[1] in paths[0].parents
 
 
 class NewFile:
     """A file that was not there; durable once the ``with`` block ends."""
 
     def __init__(self, path: str) -> None:
-        self._path = _expanded(path)
+        self._path = _expanded(path, "ndjson")
         self._fd = -1
 
     def __enter__(self) -> Self:
@@ -114,7 +124,7 @@ class NewFile:
 
 def masked(url: str) -> str:
     """Return ``url`` without the user and password it may hold."""
-    return url if url.lower().startswith("ndjson:") else re.sub(r"//.*@", "//…@", url)
+    return url if url.lower().startswith(("ndjson:", "segments:")) else re.sub(r"//.*@", "//…@", url)
 
 
 def _open_file(
@@ -124,13 +134,43 @@ def _open_file(
     if found is None:
         if must_exist:
             raise ConfigurationError(f"there is no store at {path}; name the file that a system writes to")
-    elif stat.S_ISDIR(found.mode):
-        raise ConfigurationError(f"{path} is a folder; {_NOT_HERE['segments']}")
+    elif found.is_folder:
+        raise ConfigurationError(f"{path} is a folder; segments:{path} opens a set of segments")
     elif not found.is_file:
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
     return _backend("papyra.persistence.json:JsonFilePersistence")(
         path, policy, quarantine_dir=quarantine_dir
     )
+
+
+def _open_segments(
+    path: Path, policy: RetentionPolicy | None, quarantine_dir: str | None, *, must_exist: bool
+) -> PersistenceBackend:
+    found = _look(path)
+    beside = _look(path.with_name(f"{path.name}.segments"))
+    if must_exist and found is None and beside is None:
+        raise ConfigurationError(f"there is no store at {path}; name the folder that a system writes to")
+    if found is not None and not (found.is_file or found.is_folder):
+        raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
+    with translated(path):
+        is_shared = find_folder("", LOCAL_FS, path.absolute(), SYSTEM_CLOCK).is_shared()
+    return _backend("papyra.persistence.backends.rotating:RotatingFilePersistence")(
+        path, policy, quarantine_dir=quarantine_dir, shared=is_shared
+    )
+
+
+def _is_set(path: Path) -> bool:
+    """Whether what is at ``path`` is a folder, or a file that goes on in a folder or in ``NAME.1``."""
+    found, beside = _look(path), _look(path.with_name(f"{path.name}.segments"))
+    if found is None or not found.is_file:
+        return any(folder is not None and folder.is_folder for folder in (found, beside))
+    first = _look(path.with_name(f"{path.name}.1"))
+    if beside is not None and beside.is_folder:
+        return True
+    if first is None or not first.is_file:
+        return False
+    with translated(path), opened(LOCAL_FS, path) as fd:  # of the published package, not one put aside
+        return LOCAL_FS.pread(fd, len(FRAME_HEAD), 0) != FRAME_HEAD
 
 
 def _look(path: Path) -> FileInfo | None:
@@ -143,20 +183,21 @@ def _look(path: Path) -> FileInfo | None:
             raise
 
 
-def _path_in(rest: str) -> Path:
+def _path_in(rest: str, scheme: str) -> Path:
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
         if host or not slash:
             raise ConfigurationError(
-                f"ndjson: takes a path and no host; write ndjson:/{host}/{path} or ndjson:./{host}/{path}"
+                f"{scheme}: takes a path and no host; "
+                f"write {scheme}:/{host}/{path} or {scheme}:./{host}/{path}"
             )
         rest = f"/{path}"
-    return _expanded(rest)
+    return _expanded(rest, scheme)
 
 
-def _expanded(path: str) -> Path:
+def _expanded(path: str, scheme: str) -> Path:
     if not path.strip():
-        raise ConfigurationError("the store's path is empty; write ndjson:PATH")
+        raise ConfigurationError(f"the store's path is empty; write {scheme}:PATH")
     if "\0" in path:
         raise ConfigurationError("the store's path holds a zero byte, which no path can")
     try:

@@ -43,7 +43,7 @@ _LEAST_DIVIDED = 32
 class WriterThread(Generic[Item, Result]):
     """Runs ``write`` over whatever has queued up, and jobs in between, all in one thread of its own.
 
-    ``write`` gets the items of one batch in order and returns one result for each; a `PersistenceError` it
+    ``write`` gets the items of one batch in order and returns one result, or `Failure`, for each; a `PersistenceError` it
     raises reaches every waiter of the batch. The thread starts with the first use. ``on_failure`` hears of an
     error that is not a `PersistenceError`: a fault of ours, after which the store should call itself failed.
     A caller that is cancelled stops waiting; its item may still be written. A forked child can do nothing
@@ -54,7 +54,7 @@ class WriterThread(Generic[Item, Result]):
     def __init__(  # noqa: PLR0913  # each has a default that does
         self,
         name: str,
-        write: Callable[[list[Item]], Sequence[Result]],
+        write: Callable[[list[Item]], Sequence[Result | Failure]],
         *,
         on_failure: Callable[[BaseException], None] | None = None,
         max_queue_bytes: int = MAX_QUEUE_BYTES,

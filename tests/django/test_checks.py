@@ -45,7 +45,7 @@ def found(papyra: dict[str, Any]) -> list[str]:
         ({"BACKEND": "django:nowhere"}, ["papyra.E005"]),
         ({"BACKND": 1, "STARTUP": {"mode": "x"}}, ["papyra.E001", "papyra.E001"]),
         ({"BACKEND": "shop.nothing.Here"}, ["papyra.E002"]),
-        ({"BACKEND": "segments:/x"}, ["papyra.E002"]),
+        ({"BACKEND": "segments:/no/such/folder/log"}, []),
         ({"BACKEND": "ftp://x"}, ["papyra.E002"]),
         ({"BACKEND": "builtins.dict"}, ["papyra.E002"]),
         ({"BACKEND": ":"}, ["papyra.E002"]),

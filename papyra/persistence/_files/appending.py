@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ from papyra.persistence._files.lines import LineReader, Sort
 from papyra.persistence.integrity import HistoryCheck
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from papyra.persistence._files.lines import Source
     from papyra.persistence._files.scan import Place
 
 FAMILY = "all"
@@ -35,8 +39,9 @@ class AppendFile:
     ``OSError`` out of `sync` means that nothing since ``synced`` is known to be on the medium, now or later.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, header: Callable[[], bytes] | None = None) -> None:
         self._place = place
+        self._header = header or partial(new_header, place)
         self._fs = place.fs
         is_new = stat_or_none(self._fs, place.path) is None
         self._fd = self._fs.open(place.path, Access.CREATE if is_new else Access.APPEND)
@@ -68,7 +73,7 @@ class AppendFile:
 
     def _write_header(self) -> None:
         try:
-            self.write(new_header(self._place))
+            self.write(self._header())
         except OSError:
             self.take_back()
             raise
@@ -122,8 +127,15 @@ class AppendFile:
         self._fs.sync(self._fd)
         self.synced = self.end
 
-    def close(self) -> None:
+    def read(self, length: int, offset: int) -> bytes:
+        return read_all(self._fs, self._fd, length, offset)
+
+    def close(self, *, keeping: int | None = None) -> None:
+        """Let go of the file; of one in doubt, cut off what is not to be kept of it, where that can be."""
         fd, self._fd = self._fd, -1
+        if fd >= 0 and keeping is not None:
+            with suppress(OSError):
+                self._fs.truncate(fd, keeping)
         if fd >= 0:
             self._fs.close(fd)
 
@@ -155,14 +167,17 @@ def newer_format(place: Place, found: int | None) -> NewerFormatError:
     )
 
 
-def read_history(place: Place) -> HistoryCheck:
-    """Read every identity the file holds."""
+def read_history(*places: Place) -> HistoryCheck:
+    """Read every identity that files hold."""
     history = HistoryCheck()
-    if stat_or_none(place.fs, place.path) is None:
-        return history
-    with opened(place.fs, place.path) as fd:
-        size = place.fs.fstat(fd).size
-        for piece in LineReader().pieces(lambda length, offset: read_all(place.fs, fd, length, offset), size):
-            if piece.sort is Sort.RECORD and piece.head is not None:
-                history.add(piece.head, checksum=codec.checksum_of(piece.text))
+    for place in places:
+        if stat_or_none(place.fs, place.path) is not None:
+            with opened(place.fs, place.path) as fd:
+                _read_into(history, partial(read_all, place.fs, fd), place.fs.fstat(fd).size)
     return history
+
+
+def _read_into(history: HistoryCheck, source: Source, size: int) -> None:
+    for piece in LineReader().pieces(source, size):
+        if piece.sort is Sort.RECORD and piece.head is not None:
+            history.add(piece.head, checksum=codec.checksum_of(piece.text))

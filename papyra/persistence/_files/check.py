@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from papyra.exceptions import RecordDecodeError
 from papyra.persistence import codec
 from papyra.persistence._files.damage import claimed_identity, is_torn
 from papyra.persistence._files.edits import Edits, Span
+from papyra.persistence._files.ledger import Gap, Ledger, Sample
 from papyra.persistence._files.lines import Block, Piece, Sort
-from papyra.persistence.integrity import HistoryCheck, Placement, Stream
-from papyra.persistence.models import LossNote, PersistenceAnomaly, PersistenceAnomalyType
+from papyra.persistence.footers import decode_footer
+from papyra.persistence.integrity import Placement, Stream
+from papyra.persistence.models import PersistenceAnomaly, PersistenceAnomalyType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MAX_REPORTED = 1000
-CAUSE_DAMAGED = "damaged"
-CAUSE_MISSING = "missing"
+    from papyra.persistence.footers import Footer
+    from papyra.persistence.integrity import HistoryCheck
 
+MAX_REPORTED = 1000
+
+_FRAME_OF_ITS_OWN = b'{"seq":0,'
 _LEAST_RECORD_BYTES = 100  # so many records at most can have stood where so many bytes are damaged
 
 
 class Findings:
-    """Anomalies of one scan: the first thousand, and how many there are of each type."""
+    """Anomalies of one file or store: the first thousand, and how many there are of each type."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -32,29 +35,43 @@ class Findings:
         self.counts: dict[PersistenceAnomalyType, int] = {}
 
     def add(
-        self, type_: PersistenceAnomalyType, detail: str, *, offset: int | None = None, length: int = 0
+        self,
+        type_: PersistenceAnomalyType,
+        detail: str,
+        *,
+        path: str = "",
+        offset: int | None = None,
+        length: int = 0,
     ) -> None:
         self.counts[type_] = self.counts.get(type_, 0) + 1
         if len(self.anomalies) < MAX_REPORTED:
+            place = path or self._path
             self.anomalies.append(
-                PersistenceAnomaly(type_, self._path, detail, offset=offset, length=length or None)
+                PersistenceAnomaly(type_, place, detail, offset=offset, length=length or None)
             )
 
-
-class _Gap(NamedTuple):
-    """Numbers that a record skipped; ``is_explained`` where damage lies in the place they would have."""
-
-    first: int
-    last: int
-    offset: int
-    is_explained: bool
+    def join(self, others: Findings) -> None:
+        """Take in what ``others`` has."""
+        self.anomalies += others.anomalies[: MAX_REPORTED - len(self.anomalies)]
+        for type_, count in others.counts.items():
+            self.counts[type_] = self.counts.get(type_, 0) + count
 
 
 class FileCheck:
-    """Fed with every piece of a file, it tells records to ``on_record`` and keeps findings and edits."""
+    """Fed with every piece of a file, it tells records to ``on_record`` and keeps findings and edits.
 
-    def __init__(self, path: str, on_record: Callable[[Piece], None] | None = None) -> None:
-        self.history = HistoryCheck()
+    ``ledger`` is what the other files of the store told; ``family``: the run of files this one goes on with.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        on_record: Callable[[Piece], None] | None = None,
+        *,
+        ledger: Ledger | None = None,
+        family: str = "",
+    ) -> None:
+        self.ledger = ledger or Ledger()
         self.findings = Findings(path)
         self.edits = Edits()
         self.header: codec.Header | None = None
@@ -63,9 +80,12 @@ class FileCheck:
         self.is_foreign = False
         self.records = 0
         self.unordered: set[Stream] = set()
-        self.samples: dict[str, Span] = {}
-        """Where one record of each incarnation stands."""
-        self._on_record = on_record
+        self.footer: tuple[Piece, Footer] | None = None
+        """The footer, where the file ends in a sound one."""
+        self.on_record = on_record
+        self._path = path
+        self._damage = self.ledger.damage_in(family)
+        self._lasts: dict[Stream, int] = {}
         self.has_lost_header = False
         self._remains: Piece | None = None
         self._incarnation = ""
@@ -73,18 +93,19 @@ class FileCheck:
         self._junk_end = -1
         self._crlf_lines = 0
         self._crlf_at = 0
-        self._damage = 0
-        self._damage_seen: dict[Stream, int] = {}
-        self._gaps: dict[Stream, list[_Gap]] = {}
-        self._claims: dict[Stream, set[int]] = {}
         self._handlers: dict[Sort, Callable[[Piece], None]] = {
             Sort.RECORD: self._record,
             Sort.LEGACY: self._accept,
             Sort.HEADER: self._header,
+            Sort.FOOTER: self._footer,
             Sort.BLANK: self._blank,
             Sort.BOM: self._bom,
             Sort.JUNK: self._unreadable,
         }
+
+    @property
+    def history(self) -> HistoryCheck:
+        return self.ledger.history
 
     def feed(self, parts: Iterable[Piece | Block]) -> None:
         """Judge what a file consists of; stops at a header of a newer format, after which nothing can be."""
@@ -107,22 +128,26 @@ class FileCheck:
     def _piece(self, piece: Piece) -> None:
         if self._remains is not None:
             self._settle(piece)
+        if self.footer is not None and piece.is_sound:
+            self.refuse_footer("a footer that is not at the end of the file")
         self._handlers[piece.sort](piece)
 
     def _has_taken(self, block: Block) -> bool:
         """Accept records that only go on, of which `_record` would find nothing to say."""
-        if self._remains is not None or block.offset == self._unended_at:
+        if self._remains is not None or self.footer is not None or block.offset == self._unended_at:
             return False
         streams = self.history.add_all(block.heads, block.checksums)
         if not streams:
             return False
-        if self._damage:
-            self._damage_seen.update(dict.fromkeys(streams, self._damage))
+        for stream in streams:
+            self._damage.saw(stream)
+        if self.ledger.is_set:
+            self._lasts.update({(head.incarnation, head.kind): head.seq for head in block.heads})
         self.records += len(block.heads)
         self._incarnation = block.heads[-1].incarnation
-        if self._on_record is not None:
+        if self.on_record is not None:
             for piece in block.pieces():
-                self._on_record(piece)
+                self.on_record(piece)
         return True
 
     def _blank(self, piece: Piece) -> None:
@@ -134,14 +159,21 @@ class FileCheck:
     def _record(self, piece: Piece) -> None:
         head = piece.head
         assert head is not None  # noqa: S101  # a record has one
+        stream = (head.incarnation, head.kind)
         placement = self.history.add(head, checksum=codec.checksum_of(piece.text))
         if placement is Placement.NEXT:
-            self._note_gap((head.incarnation, head.kind), head.seq, piece.offset)
+            self._note_gap(stream, head.seq, piece.offset)
+            if self.ledger.is_set:
+                self._lasts[stream] = head.seq
             self._accept(piece)
             return
         name = f"{head.kind} {head.seq} of {head.incarnation}"
-        if placement is Placement.OUT_OF_ORDER:
-            self.unordered.add((head.incarnation, head.kind))
+        is_after = self.ledger.is_set and head.seq > self._lasts.get(stream, 0)
+        if placement is Placement.OUT_OF_ORDER and is_after:
+            self._lasts[stream] = head.seq
+            self._accept(piece)
+        elif placement is Placement.OUT_OF_ORDER:
+            self.unordered.add(stream)
             self._find(piece, PersistenceAnomalyType.OUT_OF_ORDER, f"{name} comes after a later one")
             self._accept(piece)
         elif placement is Placement.DUPLICATE:
@@ -152,20 +184,20 @@ class FileCheck:
     def _note_gap(self, stream: Stream, seq: int, offset: int) -> None:
         skipped = self.history.skipped
         if skipped:
-            since = self._damage - self._damage_seen.get(stream, 0)
-            gap = _Gap(seq - skipped, seq - 1, offset, is_explained=skipped <= since)
-            self._gaps.setdefault(stream, []).append(gap)
-        if self._damage:
-            self._damage_seen[stream] = self._damage
+            is_explained = self._damage.explains(stream, skipped)
+            gap = Gap(seq - skipped, seq - 1, self._path, offset, is_explained=is_explained)
+            self.ledger.note_gap(stream, gap)
+        self._damage.saw(stream)
 
     def _accept(self, piece: Piece) -> None:
         self.records += 1
         self._incarnation = piece.head.incarnation if piece.head else ""
-        if self._incarnation not in self.samples:
-            self.samples[self._incarnation] = Span(piece.offset, len(piece.text))
+        if self._incarnation not in self.ledger.samples:
+            span = Span(piece.offset, len(piece.text))
+            self.ledger.samples[self._incarnation] = Sample(self._path, span)
         self._end_line(piece)
-        if self._on_record is not None:
-            self._on_record(piece)
+        if self.on_record is not None:
+            self.on_record(piece)
 
     def _end_line(self, piece: Piece) -> None:
         if piece.offset == self._unended_at:
@@ -203,6 +235,24 @@ class FileCheck:
                 piece, PersistenceAnomalyType.BAD_HEADER, "a header that is not at the top of the file"
             )
 
+    def _footer(self, piece: Piece) -> None:
+        try:
+            self.footer = piece, decode_footer(piece.text)
+        except RecordDecodeError as error:
+            self._remove(piece, PersistenceAnomalyType.BAD_FOOTER, str(error))
+        else:
+            self._end_line(piece)
+
+    def refuse_footer(self, detail: str) -> None:
+        """Take the footer for one that tells nothing true."""
+        assert self.footer is not None  # noqa: S101  # the caller asked
+        piece, _ = self.footer
+        self.footer = None
+        self.findings.add(
+            PersistenceAnomalyType.BAD_FOOTER, detail, offset=piece.offset, length=len(piece.text)
+        )
+        self.edits.remove_line(piece.offset, len(piece.text), piece.ending, PersistenceAnomalyType.BAD_FOOTER)
+
     def _unreadable(self, piece: Piece) -> None:
         if piece.offset == self._junk_end and not piece.is_line:  # the next part of an endless line
             self.edits.remove(piece.offset, len(piece.text) + piece.ending, PersistenceAnomalyType.GARBAGE)
@@ -237,14 +287,16 @@ class FileCheck:
         head = following.head
         if head is None:
             return False
+        if remains.startswith(_FRAME_OF_ITS_OWN):
+            return True
         return head.incarnation != self._incarnation or following.text.startswith(remains)
 
     def _damaged(self, piece: Piece, type_: PersistenceAnomalyType, detail: str) -> None:
         claim = claimed_identity(piece.text)
         if claim is not None:
-            self._claims.setdefault((claim.incarnation, claim.kind), set()).add(claim.seq)
+            self.ledger.claim((claim.incarnation, claim.kind), claim.seq)
             detail += f"; it says {claim.kind} {claim.seq} of {claim.incarnation}"
-        self._damage += 1 + len(piece.text) // _LEAST_RECORD_BYTES
+        self._damage.most += 1 + len(piece.text) // _LEAST_RECORD_BYTES
         self._remove(piece, type_, detail)
 
     def _remove(self, piece: Piece, type_: PersistenceAnomalyType, detail: str) -> None:
@@ -255,41 +307,9 @@ class FileCheck:
         self.findings.add(type_, detail, offset=piece.offset, length=len(piece.text))
 
     def finish(self) -> None:
-        """Say what only the end of the file shows: remains of a crash, missing records, an editor's work."""
+        """Say what only the end of the file shows: remains of a crash, an editor's work."""
         if self._remains is not None:
             self._settle(None)
         if self._crlf_lines:
             detail = f"{self._crlf_lines} lines end in CR LF, as some editors write"
             self.findings.add(PersistenceAnomalyType.CRLF, detail, offset=self._crlf_at, length=1)
-        for hole in self.history.holes():
-            gap = self._gap_of(hole)
-            if gap is None or not gap.is_explained:
-                detail = f"{hole.kind} {hole.first} to {hole.last} of {hole.incarnation} are not there"
-                self.findings.add(
-                    PersistenceAnomalyType.MISSING_RECORDS, detail, offset=gap.offset if gap else None
-                )
-
-    def _gap_of(self, hole: LossNote) -> _Gap | None:
-        gaps = self._gaps.get((hole.incarnation, hole.kind), ())
-        after = bisect_right(gaps, hole.first, key=_first_of)
-        gap = gaps[after - 1] if after else None
-        return gap if gap is not None and hole.first <= gap.last else None
-
-    def losses(self) -> list[LossNote]:
-        """Return every range that is gone and not yet noted, damaged last records included."""
-        found = []
-        for hole in self.history.holes():
-            gap = self._gap_of(hole)
-            found.append(hole._replace(cause=CAUSE_DAMAGED if gap and gap.is_explained else CAUSE_MISSING))
-        for (incarnation, kind), claims in self._claims.items():
-            last = self.history.last_seq(incarnation, kind)
-            lost = last
-            while lost + 1 in claims:
-                lost += 1
-            if last and lost > last and not self.history.is_noted(incarnation, kind, last + 1):
-                found.append(LossNote(incarnation, kind, last + 1, lost, CAUSE_DAMAGED))
-        return found
-
-
-def _first_of(gap: _Gap) -> int:
-    return gap.first

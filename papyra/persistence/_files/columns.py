@@ -6,7 +6,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from papyra.persistence import codec
 from papyra.persistence.models import KindStats, RecordKind
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 _KINDS = {kind.value: kind for kind in RecordKind}
 
 
+class Row(NamedTuple):
+    """One record."""
+
+    offset: int
+    length: int
+    timestamp: float
+    checksum: int
+
+
 class Columns:
     """Where the records are and what retention asks of them."""
 
@@ -38,20 +47,84 @@ class Columns:
         self._oldest = float("inf")
         self._newest = float("-inf")
         self._first = 0
+        self.is_merged = False
+        """Whether offsets are not in order, because the files were merged by time."""
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def add(self, piece: Piece, timestamp: float) -> None:
-        length = len(piece.text)
-        self.offsets.append(piece.offset)
-        self.lengths.append(length)
-        self.timestamps.append(timestamp)
-        self.checksums.append(checksum_of(piece.text))
+        self.add_row(Row(piece.offset, len(piece.text), timestamp, checksum_of(piece.text)))
+
+    def extend(self, other: Columns, start: int, base: int) -> None:
+        """Take in what ``other`` has from ``start`` on, with its offsets counted from ``base``."""
+        before = other._starts[start] if start < len(other) else other._bytes
+        self.offsets.extend(offset + base for offset in other.offsets[start:])
+        self.lengths.extend(other.lengths[start:])
+        self.timestamps.extend(other.timestamps[start:])
+        self.checksums.extend(other.checksums[start:])
+        self._starts.extend(begin - before + self._bytes for begin in other._starts[start:])
+        self._bytes += other._bytes - before
+        self._oldest = min(self._oldest, other._oldest)
+        self._newest = max(self._newest, other._newest)
+
+    def in_order(self, order: Sequence[int]) -> Columns:
+        """Return the same rows in another order."""
+        rows = Columns()
+        for at in order:
+            row = Row(self.offsets[at], self.lengths[at], self.timestamps[at], self.checksums[at])
+            rows.add_row(row)
+        return rows
+
+    def add_row(self, row: Row) -> None:
+        """Add what is known of one record."""
+        self.offsets.append(row.offset)
+        self.lengths.append(row.length)
+        self.timestamps.append(row.timestamp)
+        self.checksums.append(row.checksum)
         self._starts.append(self._bytes)
-        self._bytes += length + 1
-        self._oldest = min(self._oldest, timestamp)
-        self._newest = max(self._newest, timestamp)
+        self._bytes += row.length + 1
+        self._oldest = min(self._oldest, row.timestamp)
+        self._newest = max(self._newest, row.timestamp)
+
+    def cut(self, count: int) -> list[Row]:
+        """Take away and return the rows from ``count`` on."""
+        taken = [
+            Row(*row)
+            for row in zip(
+                *(column[count:] for column in (self.offsets, self.lengths, self.timestamps, self.checksums)),
+                strict=True,
+            )
+        ]
+        if taken:
+            self._bytes = self._starts[count]
+        for column in (self.offsets, self.lengths, self.timestamps, self.checksums, self._starts):
+            del column[count:]
+        self._first = min(self._first, count)
+        return taken
+
+    def place_of(self, offset: int) -> int:
+        """Return where the record of this offset is or, in the order of offsets, would be."""
+        at = bisect_left(self.offsets, offset)
+        if self.is_merged and not (at < len(self) and self.offsets[at] == offset):
+            try:
+                return self.offsets.index(offset)
+            except ValueError:
+                return len(self)
+        return at
+
+    def forget_first(self, count: int) -> None:
+        """Let go of the oldest ``count``."""
+        if not count:
+            return
+        begin = self._starts[count] if count < len(self) else self._bytes
+        for column in (self.offsets, self.lengths, self.timestamps, self.checksums):
+            del column[:count]
+        self._starts = array("Q", (start - begin for start in self._starts[count:]))
+        self._bytes -= begin
+        self._first = max(self._first - count, 0)
+        self._oldest = min(self.timestamps, default=float("inf"))
+        self._newest = max(self.timestamps, default=float("-inf"))
 
     def first_kept(self, policy: RetentionPolicy, now: float) -> int:
         """Return what `retention.first_kept` says, without walking over what fits.
@@ -86,6 +159,16 @@ class Columns:
         if not self.offsets:
             return KindStats()
         return KindStats(records=len(self), bytes=self._bytes, oldest=self._oldest, newest=self._newest)
+
+
+def merged_order(times: Sequence[float], families: Sequence[str]) -> list[int]:
+    """Return the places of records in the order of their times, each family in its own order."""
+    highest: dict[str, float] = {}
+    keys = []
+    for at, (time, family) in enumerate(zip(times, families, strict=True)):
+        highest[family] = max(highest.get(family, time), time)
+        keys.append((highest[family], family, at))
+    return [at for _, _, at in sorted(keys)]
 
 
 class _Rest(Sequence[Stored]):

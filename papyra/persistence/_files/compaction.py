@@ -10,27 +10,31 @@ from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
 from papyra.exceptions import StoreUnavailableError
-from papyra.persistence._files.check import CAUSE_DAMAGED
-from papyra.persistence._files.columns import Columns, kind_and_time
+from papyra.persistence._files.columns import Columns, kind_and_time, merged_order
 from papyra.persistence._files.edits import RETENTION
 from papyra.persistence._files.fs import opened
+from papyra.persistence._files.ledger import CAUSE_DAMAGED
+from papyra.persistence._files.notes import Notes
 from papyra.persistence._files.quarantine import set_leftover_aside
-from papyra.persistence._files.recovery import Notes, complete_edits, refuse_unrepairable
-from papyra.persistence._files.scan import scan_file
+from papyra.persistence._files.recovery import complete_edits, refuse_unrepairable, remove_footer
+from papyra.persistence._files.scan import LEGACY
+from papyra.persistence._files.tally import Tally
 from papyra.persistence.integrity import loss_note_of
 from papyra.persistence.models import CompactionReport, LossNote, RecordKind, ScanDepth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
+    from papyra.persistence._files.edits import Span
     from papyra.persistence._files.lines import Piece
-    from papyra.persistence._files.quarantine import Quarantine
-    from papyra.persistence._files.recovery import Encode
-    from papyra.persistence._files.scan import IsLive, Place
-    from papyra.persistence._files.writer import FileWriter
+    from papyra.persistence._files.recovery import Encode, QuarantineOf, Writer
+    from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
     from papyra.persistence.integrity import Stream
     from papyra.persistence.query import ProgressCallback
     from papyra.persistence.retention import Removal, RetentionPolicy
+
+    HeaderOf = Callable[[FileScan], bytes]
 
 _log = logging.getLogger(__name__)
 _KINDS = {kind.value: kind for kind in RecordKind}
@@ -44,19 +48,42 @@ class _Kind:
         self.endings = array("B")
         self.seqs = array("Q")
         self.streams = array("I")
+        self.files = array("I")
         self.notes: dict[int, LossNote] = {}
-        self.first = 0
-        self.going: Collection[int] = ()
+        self.is_going = bytearray()
         self._staying: dict[int, tuple[int, int]] | None = None
+
+    def let_go(self, families: Sequence[str], policy: RetentionPolicy, removal: Removal) -> int:
+        """Decide that the oldest go, in store order: ``families``, one for each file, by time.
+
+        Returns how many were held back.
+        """
+        self.is_going = bytearray(len(self.columns))
+        if len(set(families)) <= 1:
+            first, held_back = self.columns.first_staying(policy, removal)
+            self.is_going[:first] = b"\1" * first
+            return held_back
+        order = merged_order(self.columns.timestamps, [families[file] for file in self.files])
+        first, held_back = self.columns.in_order(order).first_staying(policy, removal)
+        for at in order[:first]:
+            self.is_going[at] = 1
+        return held_back
+
+    def going(self) -> Iterator[int]:
+        at = self.is_going.find(1)
+        while at >= 0:
+            yield at
+            at = self.is_going.find(1, at + 1)
 
     def staying(self, stream: int | None) -> tuple[float, float]:
         """Return the lowest and the highest number of ``stream`` among the records that stay."""
         if self._staying is None:
             found: dict[int, tuple[int, int]] = {}
-            for at in range(self.first, len(self.columns)):
-                seq = self.seqs[at]
-                lowest, highest = found.get(self.streams[at], (seq, seq))
-                found[self.streams[at]] = min(lowest, seq), max(highest, seq)
+            for at, is_going in enumerate(self.is_going):
+                if not is_going:
+                    seq = self.seqs[at]
+                    lowest, highest = found.get(self.streams[at], (seq, seq))
+                    found[self.streams[at]] = min(lowest, seq), max(highest, seq)
             self._staying = found
         return (inf, -inf) if stream is None else self._staying.get(stream, (inf, -inf))
 
@@ -66,36 +93,46 @@ class CompactionPlan:
 
     def __init__(
         self,
-        place: Place,
+        scan: Callable[[OnRecord], StoreScan],
         policy: RetentionPolicy,
         removal: Removal,
-        progress: ProgressCallback | None,
-        *,
-        is_live: IsLive,
+        header_of: HeaderOf,
     ) -> None:
-        self._place = place
         self._kinds = {kind: _Kind() for kind in RecordKind}
         self._streams: dict[Stream, int] = {}
-        self.scan = scan_file(place, ScanDepth.FULL, progress, is_live=is_live, on_record=self._collect)
+        self._numbers: dict[Path, int] = {}
+        self.scan = scan(self._collect)
         refuse_unrepairable(self.scan)
-        self.size = self.scan.end
+        self._place = self.scan.place
         for name, kind in self._kinds.items():
-            kind.first, held_back = kind.columns.first_staying(policy.for_kind(name), removal)
-            if held_back:
-                _log.warning(
-                    "%s: %d more records of kind %s are over their age, but no more than half of a kind goes "
-                    "for that at once; if the clock is right, the next run goes on",
-                    *(place.path, held_back, name.value),
-                )
+            held_back = kind.let_go(self._families_of(kind), policy.for_kind(name), removal)
+            self._tell_held_back(name, held_back)
+        self._spare()
         for kind in self._kinds.values():
-            staying = {at for at, note in kind.notes.items() if at < kind.first and self.explains(note)}
-            going = range(kind.first)
-            kind.going = [at for at in going if at not in staying] if staying else going
-        self.has_work = any(kind.going for kind in self._kinds.values())
-        self.edits = complete_edits(self.scan)
+            for at, note in kind.notes.items():
+                if kind.is_going[at] and self.explains(note):
+                    kind.is_going[at] = 0
+        self.has_work = any(1 in kind.is_going for kind in self._kinds.values())
+        self.dropped = self._find_dropped()
+        for file in self.scan.files:
+            if file.is_fixed and file not in self.dropped:
+                self._keep_all(self._numbers.get(file.place.path, -1))
+        self._gone = self._count(lambda _kind, _at: 1)
+        self.has_work = bool(self._gone)
+        self.rewritten = [file for file in self.scan.files if self._has_to_be_rewritten(file)]
+        for file in self.rewritten:
+            complete_edits(file, header_of)
         self._remove_going()
 
-    def _collect(self, piece: Piece) -> None:
+    def _tell_held_back(self, name: RecordKind, count: int) -> None:
+        if count:
+            _log.warning(
+                "%s: %d more records of kind %s are over their age, but no more than half of a kind goes "
+                "for that at once; if the clock is right, the next run goes on",
+                *(self._place.path, count, name.value),
+            )
+
+    def _collect(self, file: FileScan, piece: Piece) -> None:
         found = kind_and_time(piece)
         if found is None:
             return
@@ -109,6 +146,63 @@ class CompactionPlan:
         kind.endings.append(piece.ending)
         kind.seqs.append(0 if head is None else head.seq)
         kind.streams.append(self._streams.setdefault(stream, len(self._streams)))
+        kind.files.append(self._numbers.setdefault(file.place.path, len(self._numbers)))
+
+    def _families_of(self, kind: _Kind) -> list[str]:
+        """Return the family of each file, the same for all where they follow each other anyway."""
+        files = set(kind.files)
+        paths = {file.place.path: file.family for file in self.scan.files}
+        found = [paths[path] for path in self._numbers]
+        writers = {family for at, family in enumerate(found) if at in files and family != LEGACY}
+        return found if len(writers) > 1 else [""]
+
+    def _count(self, what: Callable[[_Kind, int], int]) -> dict[int, int]:
+        """Return the sum of ``what`` over those that go, by the number of their file."""
+        found: dict[int, int] = {}
+        for kind in self._kinds.values():
+            for at in kind.going():
+                found[kind.files[at]] = found.get(kind.files[at], 0) + what(kind, at)
+        return found
+
+    def _spare(self) -> None:
+        """Leave files alone of which too little would go."""
+        going = self._count(lambda kind, at: kind.columns.lengths[at] + kind.endings[at])
+        for file in self.scan.files:
+            number = self._numbers.get(file.place.path, -1)
+            if number in going and not file.is_worth_it(going[number], is_all=self._goes_wholly(number)):
+                self._keep_all(number)
+
+    def _keep_all(self, number: int) -> None:
+        for kind in self._kinds.values():
+            for at in list(kind.going()):
+                if kind.files[at] == number:
+                    kind.is_going[at] = 0
+
+    def _goes_wholly(self, number: int) -> bool:
+        return not any(
+            file == number and not is_going
+            for kind in self._kinds.values()
+            for file, is_going in zip(kind.files, kind.is_going, strict=True)
+        )
+
+    def _find_dropped(self) -> list[FileScan]:
+        """Return the oldest files of each family, up to the first in which anything stays."""
+        dropped, done = [], set()
+        for file in self.scan.files:
+            number = self._numbers.get(file.place.path, -1)
+            if (
+                file.may_be_dropped
+                and file.family not in done
+                and self.has_work
+                and self._goes_wholly(number)
+            ):
+                dropped.append(file)
+            else:
+                done.add(file.family)
+        return dropped
+
+    def _has_to_be_rewritten(self, file: FileScan) -> bool:
+        return file not in self.dropped and self._numbers.get(file.place.path, -1) in self._gone
 
     def explains(self, note: LossNote) -> bool:
         """Whether its gap lies between records that stay, or at their end, where more may come."""
@@ -119,44 +213,63 @@ class CompactionPlan:
         return lowest <= note.last and highest + 1 >= note.first
 
     def _remove_going(self) -> None:
-        unended: set[int] = set()
+        files = {self._numbers.get(file.place.path, -1): file for file in self.rewritten}
+        unended: dict[int, set[int]] = {}
         for kind in self._kinds.values():
-            for at in kind.going:
-                offset, length = kind.columns.offsets[at], kind.columns.lengths[at]
-                match kind.endings[at]:
-                    case 1:
-                        self.edits.remove(offset, length + 1, RETENTION)
-                    case 0:
-                        self.edits.remove(offset, length, RETENTION)
-                        unended.add(offset + length)
-                    case _:  # the carriage return is an edit of its own
-                        self.edits.remove(offset, length, RETENTION)
-                        self.edits.remove(offset + length + 1, 1, RETENTION)
-        if unended:
-            self.edits.withdraw_inserts(unended)
+            for at in kind.going():
+                file = files.get(kind.files[at])
+                if file is None:
+                    continue
+                offset, length, ending = kind.columns.offsets[at], kind.columns.lengths[at], kind.endings[at]
+                file.check.edits.remove_line(offset, length, ending, RETENTION)
+                if not ending:
+                    unended.setdefault(kind.files[at], set()).add(offset + length)
+        for number, offsets in unended.items():
+            files[number].check.edits.withdraw_inserts(offsets)
+        for file in self.rewritten:
+            remove_footer(file)
+            if file.wants_footer:
+                file.tally = self._tally(self._numbers[file.place.path])
+
+    def _tally(self, number: int) -> Tally:
+        tally = Tally()
+        streams = list(self._streams)
+        for kind in self._kinds.values():
+            for at, is_going in enumerate(kind.is_going):
+                if kind.files[at] == number and not is_going:
+                    incarnation, _ = streams[kind.streams[at]]
+                    tally.add(incarnation, kind.seqs[at], kind.columns.timestamps[at])
+        return tally
 
     def losses(self) -> list[LossNote]:
         """Return what is missed among the records that stay, because it goes into quarantine."""
-        found = self.scan.check.losses()
+        found = self.scan.ledger.losses()
         return [loss for loss in found if loss.cause == CAUSE_DAMAGED and self.explains(loss)]
+
+    def size_after(self, file: FileScan) -> int:
+        """Return how many bytes ``file`` will have."""
+        if file in self.dropped:
+            return 0
+        if file not in self.rewritten:
+            return file.end
+        parts = file.check.edits.output(file.end)
+        size = sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
+        seal = file.seal()
+        return size if seal is None else size + len(seal(size, "0" * 64))
 
     def report(self, *, dry_run: bool, notes: int = 0, note_bytes: int = 0) -> CompactionReport:
         """Say exactly what goes, or went; ``notes`` came in its place."""
         before = sum(len(kind.columns) for kind in self._kinds.values())
-        removed = {name: len(kind.going) for name, kind in self._kinds.items()}
-        times = [kind.columns.timestamps[at] for kind in self._kinds.values() for at in kind.going]
-        after_bytes, quarantined = self.size, 0
-        if self.has_work:
-            quarantined = sum(removal.span.length for removal in self.edits.removals())
-            after_bytes = note_bytes + sum(
-                len(part) if isinstance(part, bytes) else part.length for part in self.edits.output(self.size)
-            )
+        removed = {name: sum(kind.is_going) for name, kind in self._kinds.items()}
+        times = [kind.columns.timestamps[at] for kind in self._kinds.values() for at in kind.going()]
+        changed = [*self.rewritten, *self.dropped]
+        quarantined = sum(removal.span.length for file in changed for removal in file.check.edits.removals())
         return CompactionReport(
             self._place.backend,
             before,
             before - sum(removed.values()) + notes,
-            self.size,
-            after_bytes,
+            sum(file.end for file in self.scan.files),
+            sum(self.size_after(file) for file in self.scan.files) + note_bytes,
             dry_run=dry_run,
             removed=removed,
             oldest_removed=min(times, default=None),
@@ -165,29 +278,60 @@ class CompactionPlan:
         )
 
 
-def compact_file(
-    writer: FileWriter,
-    quarantine: Quarantine,
+def compact(
+    writer: Writer,
+    quarantine: QuarantineOf,
     encode: Encode,
     policy: RetentionPolicy,
     removal: Removal,
     progress: ProgressCallback | None,
 ) -> CompactionReport:
-    """Rewrite the file without what ``policy`` lets go. Runs in the writer thread, under the lock."""
+    """Rewrite or drop files without what ``policy`` lets go. Runs in the writer thread, under the lock."""
     place = writer.hold()
-    plan = CompactionPlan(place, policy, removal, progress, is_live=lambda: False)
+    plan = CompactionPlan(
+        lambda on_record: writer.scan(ScanDepth.FULL, progress, on_record), policy, removal, writer.header_of
+    )
     if not plan.has_work:
         return plan.report(dry_run=False)
     writer.drop()
-    set_leftover_aside(place, quarantine)
-    with opened(place.fs, place.path) as fd:
-        like = place.fs.fstat(fd)
-        if like.size != plan.size:
-            raise StoreUnavailableError(f"{place.path} is being written by a program that takes no lock")
-        run = mint_incarnation(place.clock.now())
-        quarantine.keep(fd, plan.edits.removals(), like=like, run=run)
-        entries = encode([*Notes(plan.scan, fd).losses(plan.losses())])
+    for path in plan.scan.leftovers:
+        set_leftover_aside(place, quarantine(place), path)
+    run = mint_incarnation(place.clock.now())
+    for file in (*plan.rewritten, *plan.dropped):
+        with opened(file.place.fs, file.place.path) as fd:
+            like = file.place.fs.fstat(fd)
+            if like.size != file.end:
+                raise StoreUnavailableError(
+                    f"{file.place.path} is being written by a program that takes no lock"
+                )
+            quarantine(file.place).keep(fd, file.check.edits.removals(), like=like, run=run)
+    entries = encode([*Notes(plan.scan).losses(plan.losses())])
     added = b"".join(entry.line for entry in entries)
-    writer.replace(chain(plan.edits.output(plan.size), (added,)), progress)
-    writer.adopt(entries)
-    return plan.report(dry_run=False, notes=len(entries), note_bytes=len(added))
+    report = plan.report(dry_run=False, notes=len(entries), note_bytes=len(added))
+    if plan.scan.ledger.is_set:
+        writer.note(entries)
+        writer.drop()
+        added = b""
+    _remove([file.place for file in plan.dropped])
+    for file in plan.rewritten:  # the oldest first, so that a crash leaves no hole
+        writer.replace(file.place, chain(_output(file), (added,)), progress, file.seal())
+    if added:
+        writer.adopt(entries)
+    return report
+
+
+def _remove(places: list[Place]) -> None:
+    for place in places:
+        place.fs.remove(place.path)
+    for place in places[:1]:
+        place.fs.sync_folder(place.path.parent)
+
+
+def _output(file: FileScan) -> Iterator[Span | bytes]:
+    """Return the new content, with what was noted after the scan."""
+    edits, fs = file.check.edits, file.place.fs
+    with opened(fs, file.place.path) as fd:
+        size = fs.fstat(fd).size
+        if size > file.end > 0 and fs.pread(fd, 1, file.end - 1) != b"\n":
+            edits.remove(file.end, 1, RETENTION)  # the newline that keeps a note apart from an unended line
+    return edits.output(size)

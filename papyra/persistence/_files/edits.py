@@ -59,6 +59,14 @@ class Edits:
             return
         self._add(offset, length, code)
 
+    def remove_line(self, offset: int, length: int, ending: int, reason: str) -> None:
+        """Leave out a line that was accepted: the carriage return in its ending has an edit of its own."""
+        if ending == len(b"\r\n"):
+            self.remove(offset, length, reason)
+            self.remove(offset + length + 1, 1, reason)
+        else:
+            self.remove(offset, length + ending, reason)
+
     def insert(self, offset: int, filling: bytes) -> None:
         """Put ``filling`` before the byte at ``offset``."""
         self._fillings[len(self._offsets)] = filling

@@ -55,6 +55,10 @@ class FileInfo(NamedTuple):
     def is_file(self) -> bool:
         return stat.S_ISREG(self.mode)
 
+    @property
+    def is_folder(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
 
 class FileSystem(Protocol):
     """What the store asks of a disk. Calls raise ``OSError``; above this door `translated` makes it ours.
@@ -106,6 +110,11 @@ class FileSystem(Protocol):
     def make_folder(self, path: Path, mode: int) -> None: ...
     def names(self, folder: Path) -> list[str]: ...
     def stat(self, path: Path) -> FileInfo: ...
+
+    def lstat(self, path: Path) -> FileInfo:
+        """Look at ``path`` itself, where it is a symbolic link."""
+        ...
+
     def fstat(self, fd: int) -> FileInfo: ...
 
     def lock(self, fd: int, *, shared: bool = False) -> bool:
@@ -192,6 +201,9 @@ class LocalFs:
 
     def stat(self, path: Path) -> FileInfo:
         return _info(path.stat())
+
+    def lstat(self, path: Path) -> FileInfo:
+        return _info(path.lstat())
 
     def fstat(self, fd: int) -> FileInfo:
         return _info(os.fstat(fd))

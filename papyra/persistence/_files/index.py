@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from papyra.persistence._files.fs import FileInfo
+    from papyra.persistence._files.ledger import Ledger
     from papyra.persistence._files.lines import Piece
     from papyra.persistence._files.scan import Place
     from papyra.persistence.integrity import HistoryCheck
@@ -27,8 +28,11 @@ _log = logging.getLogger(__name__)
 class FileIndex:
     """Belongs to one reader thread; `refresh` it before each use. The file stays open between."""
 
-    def __init__(self, find: Callable[[], Place]) -> None:
+    def __init__(self, find: Callable[[], Place], ledger: Ledger | None = None) -> None:
         self._find = find
+        self._ledger = ledger
+        self.generation = 0
+        """How often everything was forgotten."""
         self._place: Place | None = None
         self._fd: int | None = None
         self._file: tuple[int, int] = (0, 0)
@@ -37,9 +41,10 @@ class FileIndex:
 
     def _forget(self) -> None:
         self.close()
+        self.generation += 1
         self.kinds = {kind: Columns() for kind in RecordKind}
         self._reader = LineReader()
-        self._check = FileCheck("", self._take)
+        self._check = FileCheck("", self._take, ledger=self._ledger)
         self.is_doubtful = False
         """Whether a record was not there any more: the next `refresh` reads everything anew."""
         self._is_newer = False

@@ -29,14 +29,18 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Sort(Enum):
-    """What a piece is: the first three are sound."""
+    """What a piece is: the first four are sound."""
 
     RECORD = "record"
     LEGACY = "legacy"
     HEADER = "header"
+    FOOTER = "footer"
     BLANK = "blank"
     BOM = "bom"
     JUNK = "junk"
+
+
+_SORTS = {codec.HEADER_KIND: Sort.HEADER, codec.FOOTER_KIND: Sort.FOOTER}
 
 
 class Piece(NamedTuple):
@@ -195,7 +199,7 @@ class LineReader:
             head = codec.decode_head(text)
         except RecordDecodeError:
             return Piece(Sort.JUNK, offset, text, ending, None, is_line)
-        sort = Sort.HEADER if head.kind == codec.HEADER_KIND else Sort.RECORD
+        sort = _SORTS.get(head.kind, Sort.RECORD)
         return Piece(sort, offset, text, ending, head, is_line)
 
     def _judge(self, text: bytes, offset: int, newline: int) -> Iterator[Piece]:

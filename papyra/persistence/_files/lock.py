@@ -31,9 +31,9 @@ _fork_guard = threading.Event()
 class StoreLock:
     """``<store>.lock``, held through an open file and never deleted: its end is the end of its process."""
 
-    def __init__(self, fs: FileSystem, store: Path) -> None:
+    def __init__(self, fs: FileSystem, store: Path, *, shown: Path | None = None) -> None:
         self._fs = fs
-        self._store = store
+        self._store = shown or store
         self._path = store.with_name(f"{store.name}.lock")
         self._fd: int | None = None
 
@@ -71,8 +71,11 @@ class StoreLock:
             threading.Event().wait(_PAUSE_SECONDS)
         return False
 
-    def sign(self, now: float, *, doubtful_from: int | None = None) -> None:
-        """Write down who holds the lock and, for the next holder, from where on a sync has failed."""
+    def sign(self, now: float, *, doubtful_from: int | None = None, is_beside_writers: bool = False) -> None:
+        """Write down who holds the lock and, for the next holder, from where on a sync has failed.
+
+        ``is_beside_writers``: for a while only, and those who have locks of their own may go on writing.
+        """
         if self._fd is None:
             return
         node = this_node()
@@ -82,6 +85,8 @@ class StoreLock:
             "command": " ".join(sys.argv)[:500],
             "since": now,
         }
+        if is_beside_writers:
+            note["beside_writers"] = True
         with suppress(OSError):  # for humans only: no reason to refuse the lock
             if doubtful_from is None:
                 self._fs.truncate(self._fd, 0)
@@ -111,6 +116,25 @@ class StoreLock:
             doubtful = _read_note(self._fs, fd).get("doubtful_from")
             return doubtful if isinstance(doubtful, int) else None
         return None
+
+    def refuse_exclusive(self) -> None:
+        """Raise `StoreLockedError` where somebody holds the lock who lets nobody write beside."""
+        note: dict[str, object] = {}
+        for _ in range(_TRIES):  # who has just taken it has not signed yet
+            if not self.is_held_by_anybody():
+                return
+            with opened(self._fs, self._path) as fd:
+                note = _read_note(self._fs, fd)
+            if note.get("beside_writers"):
+                return
+            threading.Event().wait(_PAUSE_SECONDS)
+        raise StoreLockedError(self._refusal(note))
+
+    def remove(self) -> None:
+        """Let go of a lock that nobody will ever take again, its file too."""
+        with suppress(OSError):
+            self._fs.remove(self._path)
+        self.release()
 
     def forget(self) -> None:
         """Close this process's copy of the lock, which its parent goes on holding."""

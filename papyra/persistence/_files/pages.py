@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from papyra.exceptions import InvalidQueryError, PersistenceError, RecordDecodeError
 from papyra.persistence import codec
 from papyra.persistence.query import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from papyra.persistence._files.index import FileIndex
+    from papyra.persistence._files.columns import Columns
+    from papyra.persistence.integrity import HistoryCheck
     from papyra.persistence.models import Record, RecordKind
     from papyra.persistence.query import RecordQuery
     from papyra.persistence.retention import RetentionPolicy
+
+
+class Index(Protocol):
+    """Where the records of a store are, and what they were when they were read."""
+
+    @property
+    def kinds(self) -> Mapping[RecordKind, Columns]: ...
+    @property
+    def history(self) -> HistoryCheck: ...
+    def line(self, kind: RecordKind, at: int, *, is_forward: bool = True) -> bytes | None: ...
 
 
 class _Cursor(NamedTuple):
@@ -39,7 +49,7 @@ class _Cursor(NamedTuple):
             raise InvalidQueryError(f"not a cursor of a file store: {raw[:100]!r}") from error
 
 
-def read_page(index: FileIndex, query: RecordQuery, policy: RetentionPolicy, now: float) -> Page[Record]:
+def read_page(index: Index, query: RecordQuery, policy: RetentionPolicy, now: float) -> Page[Record]:
     """Return the records that ``query`` asks for, of those that retention keeps."""
     first = index.kinds[query.kind].first_kept(policy.for_kind(query.kind), now)
     found: list[Record] = []
@@ -52,7 +62,7 @@ def read_page(index: FileIndex, query: RecordQuery, policy: RetentionPolicy, now
     return Page(tuple(found), None)
 
 
-def _matches(index: FileIndex, query: RecordQuery, first: int) -> Iterator[tuple[int, Record]]:
+def _matches(index: Index, query: RecordQuery, first: int) -> Iterator[tuple[int, Record]]:
     columns = index.kinds[query.kind]
     for at in _positions(index, query, first):
         timestamp = columns.timestamps[at]
@@ -73,7 +83,7 @@ def _decode(line: bytes) -> Record | None:
         return None
 
 
-def _positions(index: FileIndex, query: RecordQuery, first: int) -> range:
+def _positions(index: Index, query: RecordQuery, first: int) -> range:
     count = len(index.kinds[query.kind])
     if query.newest_first:
         start = count if query.cursor is None else _find(index, query, _Cursor.parse(query.cursor))
@@ -82,7 +92,7 @@ def _positions(index: FileIndex, query: RecordQuery, first: int) -> range:
     return range(max(start + 1, first), count)
 
 
-def _cursor_at(index: FileIndex, query: RecordQuery, at: int, record: Record) -> _Cursor:
+def _cursor_at(index: Index, query: RecordQuery, at: int, record: Record) -> _Cursor:
     columns = index.kinds[query.kind]
     following = at - 1 if query.newest_first else at + 1
     return _Cursor(
@@ -94,10 +104,10 @@ def _cursor_at(index: FileIndex, query: RecordQuery, at: int, record: Record) ->
     )
 
 
-def _find(index: FileIndex, query: RecordQuery, cursor: _Cursor) -> int:
+def _find(index: Index, query: RecordQuery, cursor: _Cursor) -> int:
     """Return where the cursor's record stands now; before all others where retention took it away."""
     columns = index.kinds[query.kind]
-    at = bisect_left(columns.offsets, cursor.offset)
+    at = columns.place_of(cursor.offset)
     if at < len(columns) and (columns.offsets[at], columns.checksums[at]) == (cursor.offset, cursor.checksum):
         return at
     moved = [
@@ -112,7 +122,7 @@ def _find(index: FileIndex, query: RecordQuery, cursor: _Cursor) -> int:
     )
 
 
-def _same_checksum(index: FileIndex, kind: RecordKind, cursor: _Cursor) -> Iterator[int]:
+def _same_checksum(index: Index, kind: RecordKind, cursor: _Cursor) -> Iterator[int]:
     checksums = index.kinds[kind].checksums
     at = -1
     while True:
@@ -123,20 +133,20 @@ def _same_checksum(index: FileIndex, kind: RecordKind, cursor: _Cursor) -> Itera
         yield at
 
 
-def _is_record(index: FileIndex, kind: RecordKind, at: int, cursor: _Cursor) -> bool:
+def _is_record(index: Index, kind: RecordKind, at: int, cursor: _Cursor) -> bool:
     line = index.line(kind, at)
     record = None if line is None else _decode(line)
     return record is not None and (record.incarnation, record.seq) == (cursor.incarnation, cursor.seq)
 
 
-def _is_followed_as_before(index: FileIndex, query: RecordQuery, at: int, cursor: _Cursor) -> bool:
+def _is_followed_as_before(index: Index, query: RecordQuery, at: int, cursor: _Cursor) -> bool:
     columns = index.kinds[query.kind]
     if query.newest_first:
         return at == 0 or columns.checksums[at - 1] == cursor.following
     return at + 1 < len(columns) and columns.checksums[at + 1] == cursor.following
 
 
-def _went_by_retention(index: FileIndex, kind: RecordKind, cursor: _Cursor) -> bool:
+def _went_by_retention(index: Index, kind: RecordKind, cursor: _Cursor) -> bool:
     if not cursor.seq or index.history.is_noted(cursor.incarnation, kind, cursor.seq):
         return False
     first = index.history.first_seq(cursor.incarnation, kind)

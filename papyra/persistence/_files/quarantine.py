@@ -25,7 +25,7 @@ MAX_INLINE_BYTES = COPY_BYTES
 _SMALL = frozenset({PersistenceAnomalyType.CRLF.value, PersistenceAnomalyType.BLANK_LINE.value})
 _MAX_TOGETHER = 1000
 
-Key = tuple[int, int, str]
+Key = tuple[str, int, int, str]
 
 
 class Quarantine:
@@ -66,7 +66,7 @@ class Quarantine:
         spans = [removal.span for removal in group]
         length = sum(span.length for span in spans)
         sha256 = self._digest(fd, spans)
-        if (spans[0].offset, length, sha256) in known:
+        if (self._place.path.name, spans[0].offset, length, sha256) in known:
             return b""
         entry: dict[str, object] = {
             "store": self._place.path.name,
@@ -174,7 +174,7 @@ class Quarantine:
 def _key_or_none(line: bytes) -> Key | None:
     try:
         entry = json.loads(line)
-        return int(entry["offset"]), int(entry["length"]), str(entry["sha256"])
+        return str(entry["store"]), int(entry["offset"]), int(entry["length"]), str(entry["sha256"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -194,13 +194,14 @@ def _together(removals: Iterable[Removal]) -> Iterator[list[Removal]]:
         yield batch
 
 
-def set_leftover_aside(place: Place, quarantine: Quarantine) -> tuple[str, ...]:
+def set_leftover_aside(place: Place, quarantine: Quarantine, path: Path | None = None) -> tuple[str, ...]:
     """Move what an interrupted rewrite left into quarantine; returns where it lies now. Needs the lock."""
-    found = stat_or_none(place.fs, place.unfinished)
+    path = path or place.unfinished
+    found = stat_or_none(place.fs, path)
     if found is None:
         return ()
     report = {"store": place.path.name, "reason": PersistenceAnomalyType.LEFTOVER_FILE.value}
-    kept = quarantine.set_aside(place.unfinished, like=found, report=dict(report))
-    place.fs.remove(place.unfinished)
-    place.fs.sync_folder(place.path.parent)
+    kept = quarantine.set_aside(path, like=found, report=dict(report))
+    place.fs.remove(path)
+    place.fs.sync_folder(path.parent)
     return (str(kept),)

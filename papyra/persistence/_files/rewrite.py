@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
 
     from papyra.persistence._files.fs import FileSystem
     from papyra.persistence._files.scan import Place
+    from papyra.persistence._files.tally import Seal
     from papyra.persistence.query import ProgressCallback
 
 
-def rewrite(place: Place, parts: Iterable[Span | bytes], progress: ProgressCallback | None = None) -> None:
-    """Replace the file by ``parts``, spans of it copied raw, with mode and owner kept.
+def rewrite(
+    place: Place,
+    parts: Iterable[Span | bytes],
+    progress: ProgressCallback | None = None,
+    seal: Seal | None = None,
+) -> None:
+    """Replace the file by ``parts``, spans of it copied raw, and a ``seal``, with mode and owner kept.
 
     An error leaves the old file as it was, and nothing beside it. On return the new content is durable; the
     caller makes its name so, by syncing the folder.
@@ -31,11 +38,16 @@ def rewrite(place: Place, parts: Iterable[Span | bytes], progress: ProgressCallb
             try:
                 fs.copy_access(like, new)
                 done = 0
+                digest = None if seal is None else hashlib.sha256()
                 for chunk in _chunks(fs, old, parts):
                     write_all(fs, new, chunk)
                     done += len(chunk)
+                    if digest is not None:
+                        digest.update(chunk)
                     if progress is not None:
                         progress(Progress(records=0, bytes=done, total_bytes=max(like.size, done)))
+                if seal is not None and digest is not None:
+                    write_all(fs, new, seal(done, digest.hexdigest()))
                 fs.sync_all(new)
             finally:
                 fs.close(new)

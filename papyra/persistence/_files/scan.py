@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from papyra.exceptions import RecordDecodeError, StoreUnavailableError
+from papyra.exceptions import StoreUnavailableError
 from papyra.node import is_gone, this_node
 from papyra.persistence import codec
-from papyra.persistence._files.check import FileCheck
+from papyra.persistence._files.check import FileCheck, Findings
 from papyra.persistence._files.fs import opened, read_all, stat_or_none
-from papyra.persistence._files.lines import MAX_LINE_BYTES, READ_BYTES, LineReader, Piece, Sort
-from papyra.persistence.models import (
-    EventType,
-    PersistenceAnomalyType,
-    PersistenceScanReport,
-    RecordKind,
-    ScanDepth,
-)
+from papyra.persistence._files.ledger import Ledger
+from papyra.persistence._files.lines import READ_BYTES, LineReader, Piece, Sort
+from papyra.persistence._files.tail import Mark, lines_backwards
+from papyra.persistence.models import PersistenceAnomalyType, PersistenceScanReport, ScanDepth
 from papyra.persistence.query import Progress
 
 if TYPE_CHECKING:
@@ -30,14 +25,14 @@ if TYPE_CHECKING:
     from papyra.clock import Clock
     from papyra.persistence._files.fs import FileInfo, FileSystem
     from papyra.persistence._files.lines import Source
+    from papyra.persistence._files.tally import Seal, Tally
     from papyra.persistence.integrity import OpenIncarnation
     from papyra.persistence.query import ProgressCallback
 
-MAX_TAIL_LINES = 10_000
-
-_CLEAN = frozenset({"healthy", "recovered"})
 _SETTLE_TRIES = 50
 _SETTLE_SECONDS = 0.02
+LEGACY = "legacy"
+"""The family of the files of a published set."""
 IsLive = Callable[[], bool]
 """Whether some writer holds the store now, so that its last line may still be on its way."""
 
@@ -69,26 +64,134 @@ class Place:
 
 @dataclass(slots=True)
 class FileScan:
-    """What was seen: ``check`` judged the bytes from ``start`` to ``end``."""
+    """What was seen of one file: ``check`` judged the bytes from ``start`` to ``end``."""
 
     place: Place
     check: FileCheck
-    depth: ScanDepth
     start: int = 0
     end: int = 0
-    has_leftover: bool = False
+    is_read: bool = False
+    """Whether its records were read, from ``start`` on."""
+    void_from: int | None = None
+    """From which byte on the next segment stands in for what is here."""
+    is_fixed: bool = False
+    """Whether nobody is to change it."""
+    family: str = ""
+    tally: Tally | None = None
+    """What is to stay in it, where it has to be told in a footer."""
+    wants_footer: bool = False
+    lacks_footer: bool = False
+    """Whether it wants one and has none that is true."""
+    may_be_dropped: bool = False
+    """Whether compaction may take it away with the last of its records."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was read."""
+        return self.is_read and not self.start
+
+    def seal(self) -> Seal | None:
+        """Return how a new content is to end; ``None`` where it may grow."""
+        return None
+
+    def is_worth_it(self, going_bytes: int, *, is_all: bool) -> bool:
+        """Whether it is to be rewritten, or dropped, so that so many bytes of records go."""
+        del going_bytes
+        return is_all or not self.is_fixed
+
+
+OnRecord = Callable[[FileScan, Piece], None]
+
+
+@dataclass(slots=True)
+class StoreScan:
+    """What was seen of a whole store, which is at ``place``: one file, or a folder of them."""
+
+    place: Place
+    depth: ScanDepth
+    ledger: Ledger
+    findings: Findings = field(init=False)
+    """What is wrong with no one file."""
+    files: list[FileScan] = field(default_factory=list)
+    leftovers: list[Path] = field(default_factory=list)
     lost: tuple[OpenIncarnation, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.findings = Findings(str(self.place.path))
+
+    @property
+    def newer(self) -> int:
+        """The newest format of a header of a newer version, 0 for none."""
+        return max((file.check.newer for file in self.files), default=0)
+
+    def add_file(self, place: Place, on_record: OnRecord | None) -> FileScan:
+        file = FileScan(place, FileCheck(str(place.path), ledger=self.ledger))
+        if on_record is not None:
+            file.check.on_record = partial(on_record, file)
+        self.files.append(file)
+        return file
+
+    def add_leftover(self, path: Path) -> None:
+        """Note what a rewrite left that did not come to its end."""
+        self.leftovers.append(path)
+        detail = f"{path.name}: a rewrite that did not come to its end; the store is as before it"
+        self.findings.add(PersistenceAnomalyType.LEFTOVER_FILE, detail, path=str(path))
+
+    def conclude(self) -> None:
+        """Say what only all files together show: missing records and lives without an end."""
+        for hole, gap in self.ledger.unexplained_holes():
+            detail = f"{hole.kind} {hole.first} to {hole.last} of {hole.incarnation} are not there"
+            where, offset = (gap.path, gap.offset) if gap else ("", None)
+            self.findings.add(PersistenceAnomalyType.MISSING_RECORDS, detail, path=where, offset=offset)
+        now = self.place.clock.now()
+        self.lost = tuple(self.ledger.history.open_incarnations(now, is_gone, here=this_node()))
+        for life in self.lost:
+            detail = f"incarnation {life.incarnation} began, is not at work any more, and did not end"
+            sample = self.ledger.samples.get(life.incarnation)
+            where, offset = (sample.path, sample.span.offset) if sample else ("", None)
+            self.findings.add(PersistenceAnomalyType.OPEN_INCARNATION, detail, path=where, offset=offset)
+
     def report(self) -> PersistenceScanReport:
-        findings = self.check.findings
+        found = Findings(str(self.place.path))
+        for file in self.files:
+            found.join(file.check.findings)
+        found.join(self.findings)
         return PersistenceScanReport(
             self.place.backend,
-            tuple(findings.anomalies),
+            tuple(found.anomalies),
             depth=self.depth,
-            checked_records=self.check.records,
-            checked_bytes=self.end - self.start,
-            counts=dict(findings.counts),
+            checked_records=sum(file.check.records for file in self.files),
+            checked_bytes=sum(file.end - file.start for file in self.files if file.is_read),
+            counts=found.counts,
         )
+
+
+class Watch:
+    """Tells a caller how far the reading of one or many files has come."""
+
+    def __init__(self, progress: ProgressCallback | None, total_bytes: int) -> None:
+        self._progress = progress
+        self._total_bytes = total_bytes
+        self._records = 0
+        self._bytes = 0
+
+    def source(self, file: FileScan, fd: int) -> Source:
+        """Return what reads ``file`` and tells of it."""
+
+        def read(length: int, offset: int) -> bytes:
+            if self._progress is not None:
+                done = self._bytes + max(offset - file.start, 0)
+                total = max(self._total_bytes, done)
+                self._progress(
+                    Progress(records=self._records + file.check.records, bytes=done, total_bytes=total)
+                )
+            return read_all(file.place.fs, fd, length, offset)
+
+        return read
+
+    def finished(self, file: FileScan) -> None:
+        self._records += file.check.records
+        self._bytes += file.end - file.start
 
 
 def scan_file(
@@ -97,46 +200,49 @@ def scan_file(
     progress: ProgressCallback | None,
     *,
     is_live: IsLive,
-    on_record: Callable[[Piece], None] | None = None,
-) -> FileScan:
+    on_record: OnRecord | None = None,
+) -> StoreScan:
     """Scan the file as it is now, whatever a live writer adds meanwhile. No file: nothing is found."""
-    scan = FileScan(place, FileCheck(str(place.path), on_record), depth)
+    scan = StoreScan(place, depth, Ledger())
+    file = scan.add_file(place, on_record)
     if place.info() is not None:
         with opened(place.fs, place.path) as fd:
-            _read(scan, fd, progress, is_live)
-    scan.has_leftover = place.has_unfinished() and not is_live() and place.has_unfinished()
-    if scan.has_leftover:
-        detail = f"{place.unfinished.name}: a rewrite that did not come to its end; the store is as before it"
-        scan.check.findings.add(PersistenceAnomalyType.LEFTOVER_FILE, detail)
+            source = Watch(progress, place.fs.fstat(fd).size).source(file, fd)
+            find_end(file, fd, source, is_live)
+            if depth is ScanDepth.TAIL:
+                file.start = Mark().find(lines_backwards(source, file.end)) or 0
+            read_file(file, source)
+        scan.conclude()
+    if place.has_unfinished() and not is_live() and place.has_unfinished():
+        scan.add_leftover(place.unfinished)
     return scan
 
 
-def _read(scan: FileScan, fd: int, progress: ProgressCallback | None, is_live: IsLive) -> None:
-    fs, check = scan.place.fs, scan.check
+def find_end(file: FileScan, fd: int, source: Source, is_live: IsLive) -> None:
+    """Settle up to where ``file`` is to be read."""
+    fs = file.place.fs
+    file.end = _settled_end(source, lambda: fs.fstat(fd).size, is_live)
 
-    def source(length: int, offset: int) -> bytes:
-        if progress is not None:
-            done = max(offset - scan.start, 0)
-            progress(Progress(records=check.records, bytes=done, total_bytes=scan.end - scan.start))
-        return read_all(fs, fd, length, offset)
 
-    scan.end = _settled_end(source, lambda: fs.fstat(fd).size, is_live)
+def read_file(file: FileScan, source: Source) -> None:
+    """Judge what is between ``start`` and ``end``, with the header before it."""
+    check, file.is_read = file.check, True
     reader = LineReader()
-    if scan.depth is ScanDepth.TAIL:
-        scan.start, is_framed = _tail_start(source, scan.end)
+    if file.start > 0:
+        is_framed = any(source(len(codec.FRAME_HEAD), at) == codec.FRAME_HEAD for at in (0, file.start))
         reader = LineReader(is_framed=is_framed)
-        reader.position = scan.start
-        if scan.start > 0:
-            check.feed(_header_of(source))
+        reader.position = file.start
+        check.feed(header_of(source))
+    void_from = file.end if file.void_from is None else file.void_from
     if not check.newer:
-        check.feed(reader.blocks(source, scan.end))
+        check.feed(reader.blocks(source, min(file.end, void_from)))
     check.finish()
-    scan.lost = tuple(check.history.open_incarnations(scan.place.clock.now(), is_gone, here=this_node()))
-    for life in scan.lost:
-        detail = f"incarnation {life.incarnation} began, is not at work any more, and did not end"
-        span = check.samples.get(life.incarnation)
-        offset = span.offset if span else None
-        check.findings.add(PersistenceAnomalyType.OPEN_INCARNATION, detail, offset=offset)
+    if void_from < file.end:
+        detail = "a sync failed here; what follows was written again in the next segment"
+        check.findings.add(PersistenceAnomalyType.UNCLEAN_SEAL, detail, offset=void_from)
+        check.edits.remove(void_from, file.end - void_from, PersistenceAnomalyType.UNCLEAN_SEAL)
+    if check.footer is not None and not check.ledger.is_set:
+        check.refuse_footer("a footer, as segments have it, in a file that is all there is")
 
 
 def _settled_end(source: Source, size_now: Callable[[], int], is_live: IsLive) -> int:
@@ -167,61 +273,8 @@ def _line_start(source: Source, end: int) -> int:
     return 0
 
 
-def _header_of(source: Source) -> Iterator[Piece]:
+def header_of(source: Source) -> Iterator[Piece]:
     line, newline, _ = source(READ_BYTES, 0).partition(b"\n")
     for piece in LineReader().pieces(lambda _, offset: (line + newline)[offset:], len(line + newline)):
         if piece.sort is Sort.HEADER:
             yield piece
-
-
-def _tail_start(source: Source, end: int) -> tuple[int, bool]:
-    """Return where a scan of the tail begins, and whether that is behind the first frame."""
-    checked = ""
-    for count, (offset, line) in enumerate(_lines_backwards(source, end), start=1):
-        head = _event_or_none(line)
-        if head is not None:
-            if checked and head.event_type == EventType.SYSTEM_STARTED and head.incarnation == checked:
-                return offset, True
-            if not checked and head.event_type == EventType.SYSTEM_STOPPED:
-                return offset, True
-            if not checked and head.event_type == EventType.STARTUP_CHECKED and _verdict(head) in _CLEAN:
-                checked = head.incarnation
-        if count == MAX_TAIL_LINES:
-            return offset, source(len(codec.FRAME_HEAD), 0) == codec.FRAME_HEAD
-    return 0, False
-
-
-def _event_or_none(line: bytes) -> codec.Head | None:
-    if not codec.is_framed(line) or not codec.has_sound_checksum(line):
-        return None
-    try:
-        head = codec.decode_head(line)
-    except RecordDecodeError:
-        return None
-    return head if head.kind == RecordKind.EVENT else None
-
-
-def _verdict(head: codec.Head) -> object:
-    try:
-        payload = msgspec.json.decode(head.payload)
-    except msgspec.DecodeError:
-        return None
-    return payload.get("verdict") if isinstance(payload, dict) else None
-
-
-def _lines_backwards(source: Source, end: int) -> Iterator[tuple[int, bytes]]:
-    held, at, step = b"", end, READ_BYTES
-    while at > 0:
-        step = min(step, at)
-        at -= step
-        held, *lines = (source(step, at) + held).split(b"\n")
-        stop = at + len(held) + sum(len(line) + 1 for line in lines)
-        for line in reversed(lines):
-            yield stop - len(line), line
-            stop -= len(line) + 1
-        if len(held) > MAX_LINE_BYTES:
-            yield at, held
-            return
-        step = READ_BYTES if lines else step * 2
-    if held:
-        yield 0, held

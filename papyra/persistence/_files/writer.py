@@ -18,17 +18,28 @@ from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
+from papyra.persistence._files.scan import scan_file
 from papyra.persistence.models import RecordId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from papyra.persistence._files.quarantine import Quarantine
-    from papyra.persistence._files.scan import Place
+    from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
+    from papyra.persistence._files.tally import Seal
     from papyra.persistence.entries import Entry
+    from papyra.persistence.models import ScanDepth
     from papyra.persistence.query import ProgressCallback
 
 _log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What is refused of a batch for good, by position; what was not stored, and why."""
+
+    refused: dict[int, PersistenceError]
+    unstored: Sequence[Entry] = ()
+    error: PersistenceError | None = None
 
 
 class FsyncPolicy(StrEnum):
@@ -122,7 +133,7 @@ class FileWriter:
     def append(self, entries: Sequence[Entry]) -> dict[int, PersistenceError]:
         """Store what is not stored yet, in one write; returns what is refused, by position."""
         with self._guard:
-            fresh, refused = _sift(entries, self._ready())
+            fresh, refused = sift(entries, self._ready())
             if fresh:
                 self._write(b"".join([entry.line for entry in fresh]))
                 self.adopt(fresh)
@@ -290,12 +301,35 @@ class FileWriter:
             if file is not None:
                 file.close()
 
-    def replace(self, parts: Iterable[Span | bytes], progress: ProgressCallback | None) -> None:
-        """Put ``parts`` in the file's place; a name that may not last ends the writer."""
+    def scan(
+        self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
+    ) -> StoreScan:
+        """Scan what this writer holds."""
+        return scan_file(self.hold(), depth, progress, is_live=lambda: False, on_record=on_record)
+
+    def home(self, scan: StoreScan) -> FileScan | None:
+        """Return the one file, where there is anything in it."""
+        return scan.files[0] if scan.files[0].end else None
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Store events of the store's own."""
+        self.append(entries)
+
+    def header_of(self, file: FileScan) -> bytes:
+        """Return the first line of a store that begins anew."""
+        return new_header(file.place)
+
+    def replace(
+        self,
+        place: Place,
+        parts: Iterable[Span | bytes],
+        progress: ProgressCallback | None,
+        seal: Seal | None = None,
+    ) -> None:
+        """Put ``parts`` in the file's place; a name that may not last ends the writer, as a failed sync."""
         with self._guard:
             self.drop()
-            place = self.hold()
-            rewrite(place, parts, progress)
+            rewrite(place, parts, progress, seal)
             try:
                 place.fs.sync_folder(place.path.parent)
             except OSError as error:
@@ -345,9 +379,10 @@ def _is_broken(error: OSError, place: Place) -> bool:
     return isinstance(store_error(error, place.path), StoreFailedError)
 
 
-def _sift(
+def sift(
     entries: Sequence[Entry], known: KnownIdentities
 ) -> tuple[Sequence[Entry], dict[int, PersistenceError]]:
+    """Return what is new of ``entries``, and what is refused, by position."""
     refused: dict[int, PersistenceError] = {}
     if all(entry.is_ours for entry in entries):  # their numbers were never given before
         return entries, refused

@@ -48,9 +48,16 @@ class FileHarness(ABC):
 
     pytestmark: ClassVar[Any] = pytest.mark.asyncio
 
+    history: ClassVar[tuple[Record, ...]] = HISTORY
+    """What is stored before the damage, all of it in one file."""
+
     @abstractmethod
     def file(self) -> Path:
-        """Return the file that is damaged; its folder belongs to the test."""
+        """Return the newest file, the one that is damaged."""
+
+    def root(self) -> Path:
+        """Return the folder that belongs to the test, and all of the store is in."""
+        return self.file().parent
 
     @abstractmethod
     async def open(self, fs: FileSystem = LOCAL_FS) -> BasePersistence:
@@ -66,19 +73,20 @@ class FileHarness(ABC):
             await backend.aclose()
 
     async def sound(self) -> bytes:
-        """Store `HISTORY` and return the bytes of the file."""
+        """Store `history` and return the bytes of the file."""
         async with self.opened() as backend:
-            await backend.append(HISTORY)
+            await backend.append(self.history)
         return self.file().read_bytes()
 
     def put(self, content: bytes) -> None:
         """Make the store just this file, as after a copy from a broken disk."""
-        for path in sorted(self.file().parent.rglob("*"), reverse=True):
+        for path in sorted(self.root().rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
+        self.file().parent.mkdir(exist_ok=True)
         self.file().write_bytes(content)
 
     async def stored(self, backend: BasePersistence) -> list[Record]:
-        """Return what is read of `HISTORY` and `AFTER`, and not what a recovery wrote itself."""
+        """Return what is read of `history` and `AFTER`, and not what a recovery wrote itself."""
         mine = {INCARNATION, AFTER.incarnation}
         return [
             record
@@ -87,10 +95,13 @@ class FileHarness(ABC):
             if record.incarnation in mine
         ]
 
+    def _place(self, record: Record) -> int:
+        return self.history.index(record) if record in self.history else -1
+
     def quarantined(self) -> bytes:
         """Return everything that lies in quarantine: as files, or as base64 in entries."""
         found = b""
-        for path in self.file().parent.rglob("*"):
+        for path in self.root().rglob("*"):
             if path.is_file() and path.parent != self.file().parent:
                 content = path.read_bytes()
                 found += content + b"".join(_decoded(content))
@@ -102,9 +113,11 @@ class FileHarness(ABC):
         before = self.file().stat()
         async with self.opened() as backend:
             kept = await self.stored(backend)
-            assert set(map(_id, kept)) <= set(map(_id, HISTORY))
-            assert [record for record in HISTORY if record in kept] == sorted(kept, key=_place), "altered"
-            assert len(HISTORY) - len(kept) <= may_lose
+            assert set(map(_id, kept)) <= set(map(_id, self.history))
+            assert [record for record in self.history if record in kept] == sorted(kept, key=self._place), (
+                "altered"
+            )
+            assert len(self.history) - len(kept) <= may_lose
             found = await backend.scan(ScanDepth.FULL)
             assert found.has_anomalies
             assert all(anomaly.path for anomaly in found.anomalies)
@@ -164,13 +177,13 @@ class Damaging(FileHarness):
 
     async def test_lines_that_went_missing_are_told(self) -> None:
         lines = (await self.sound()).splitlines(keepends=True)
-        first = len(lines) - len(HISTORY)
+        first = len(lines) - len(self.history)
         for place in (first + 4, first + 7):
             await self.check_damage(b"".join(lines[:place] + lines[place + 1 :]), may_lose=1)
 
     async def test_lines_that_stand_twice_are_read_once_and_told(self) -> None:
         lines = (await self.sound()).splitlines(keepends=True)
-        first = len(lines) - len(HISTORY)
+        first = len(lines) - len(self.history)
         for place in (first, first + 5, len(lines) - 1):
             await self.check_damage(b"".join([*lines[: place + 1], *lines[place:]]), may_lose=0)
             await self.check_damage(b"".join([*lines, lines[place]]), may_lose=0)
@@ -199,8 +212,13 @@ class Damaging(FileHarness):
     async def test_i2_a_payload_that_looks_like_a_record_is_never_read_as_one(self) -> None:
         inner = json.loads(codec.encode_record(letter(66), incarnation=INCARNATION, seq=66))
         texts = [json.dumps(inner, separators=(",", ":")), "\n" + json.dumps(inner) + "\n"]
+        seq = 1 + max(record.seq for record in self.history)
         forged = event(
-            6, incarnation=INCARNATION, seq=6, payload=[inner, {"deep": inner}, *texts], actor_type=texts[0]
+            seq,
+            incarnation=INCARNATION,
+            seq=seq,
+            payload=[inner, {"deep": inner}, *texts],
+            actor_type=texts[0],
         )
         await self.sound()
         async with self.opened() as backend:
@@ -212,7 +230,9 @@ class Damaging(FileHarness):
                 self.put(damaged)
                 async with self.opened() as backend:
                     read = await self.stored(backend)
-                    assert {_id(record) for record in read} <= {_id(record) for record in (*HISTORY, forged)}
+                    assert {_id(record) for record in read} <= {
+                        _id(record) for record in (*self.history, forged)
+                    }
 
 
 class Quarantining(FileHarness):
@@ -272,15 +292,11 @@ class Quarantining(FileHarness):
         assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in self._files()} == before
 
     def _files(self) -> list[Path]:
-        return sorted(self.file().parent.rglob("*"))
+        return sorted(self.root().rglob("*"))
 
 
 def _id(record: Record) -> tuple[str, str, int]:
     return record.incarnation, record.kind, record.seq
-
-
-def _place(record: Record) -> int:
-    return HISTORY.index(record) if record in HISTORY else -1
 
 
 def _in_order(records: list[Record]) -> list[Record]:

@@ -241,5 +241,5 @@ async def test_i4_a_mode_given_as_its_word_does_that_and_no_more(path: Path, mod
         await store.recover(config, depth="full")  # type: ignore[arg-type]
         assert (path.read_bytes() == before) is (mode == "ignore")
         assert (await store.scan("tail")).depth is ScanDepth.TAIL  # type: ignore[arg-type]
-        with pytest.raises(ConfigurationError, match="one of tail, full"):
+        with pytest.raises(ConfigurationError, match="one of tail, footers, full"):
             await store.scan("deep")  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from papyra.exceptions import ConfigurationError, StoreUnavailableError
 from papyra.persistence.backends.memory import InMemoryPersistence
+from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.stores import masked, open_store, store_from_path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from papyra.persistence.backend import PersistenceBackend
+
+HEADER = b'{"seq":0,"kind":"header"'
 
 
 def path_of(backend: PersistenceBackend) -> Path:
@@ -94,11 +97,12 @@ def test_retention_reaches_the_backend(here: Path) -> None:
         ("ndjson://host", "no host"),
         ("ndjson:~nobody-of-this-name/x", "no such home folder"),
         ("memory:name", "memory: takes no name"),
-        ("segments:dir", "segments: stores: a set of segment files cannot be opened"),
+        ("segments:", "write segments:PATH"),
+        ("segments://host/path", "write segments:/host/path or segments:./host/path"),
         ("redis://localhost:6379/0", "redis: stores: Redis cannot be opened"),
         ("django:default", "python manage.py papyra_doctor"),
         ("file:/x", "write ndjson:PATH"),
-        ("sqlite:///x", "no kind of store is called 'sqlite'; write ndjson:PATH or memory:"),
+        ("sqlite:///x", "no kind of store is called 'sqlite'; write ndjson:PATH, segments:PATH or memory:"),
     ],
 )
 @pytest.mark.usefixtures("here")
@@ -151,10 +155,30 @@ def test_a_part_of_the_path_that_is_a_file_or_a_circle_or_too_long_is_no_store(h
 
 def test_a_path_is_judged_by_looking(here: Path) -> None:
     (here / "folder").mkdir()
-    with pytest.raises(ConfigurationError, match="folder is a folder; a set of segment files"):
-        store_from_path("folder")
-    with pytest.raises(ConfigurationError, match="is a folder"):
+    assert isinstance(store_from_path("folder"), RotatingFilePersistence)
+    with pytest.raises(ConfigurationError, match="is a folder; segments:folder opens"):
         open_store("ndjson:folder")
+    legacy = b'{"kind":"event","timestamp":1.0}\n'
+    for name, content in (
+        ("single", legacy),
+        ("old", legacy),
+        ("old.1", legacy),
+        ("new", HEADER),
+        ("new.1", b""),
+    ):
+        (here / name).write_bytes(content)
+    assert isinstance(store_from_path("single"), JsonFilePersistence)
+    assert isinstance(store_from_path("old"), RotatingFilePersistence)
+    assert isinstance(store_from_path("new"), JsonFilePersistence), "new.1 is something put aside"
+    (here / "new.segments").mkdir()
+    assert isinstance(store_from_path("new"), RotatingFilePersistence)
+
+
+def test_a_set_that_is_not_there_is_refused_where_it_must_exist(here: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no store"):
+        open_store("segments:nothing", must_exist=True)
+    assert isinstance(open_store("segments:nothing"), RotatingFilePersistence)
+    assert list(here.iterdir()) == []
 
 
 def test_what_is_neither_file_nor_folder_holds_no_store(here: Path) -> None:

@@ -1,0 +1,406 @@
+"""The one writer of a folder of segments: its lock, its families, and how many segments stay."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from papyra.clock import mint_incarnation
+from papyra.exceptions import StoreFailedError, StoreUnavailableError
+from papyra.persistence._files.appending import newer_format, read_history
+from papyra.persistence._files.carrying import notes_to_carry
+from papyra.persistence._files.family import FamilyWriter, InDoubtError
+from papyra.persistence._files.folder import ends_of
+from papyra.persistence._files.fs import opened, store_error
+from papyra.persistence._files.known import KnownIdentities
+from papyra.persistence._files.lock import StoreLock
+from papyra.persistence._files.mounts import doubt_about
+from papyra.persistence._files.quarantine import set_leftover_aside
+from papyra.persistence._files.rewrite import renew, rewrite
+from papyra.persistence._files.sealed import SegmentScan
+from papyra.persistence._files.segments import LOCK_NAME, SegmentName, writer_lock_name
+from papyra.persistence._files.setscan import scan_set
+from papyra.persistence._files.tally import FOOTER_ROOM
+from papyra.persistence._files.writer import FsyncPolicy, Outcome, sift
+from papyra.persistence.codec import FORMAT, encode_header
+from papyra.persistence.models import RecordKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from papyra.persistence._files.edits import Span
+    from papyra.persistence._files.folder import Folder, Listing, Segment
+    from papyra.persistence._files.quarantine import Quarantine
+    from papyra.persistence._files.recovery import Encode
+    from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
+    from papyra.persistence._files.tally import Seal
+    from papyra.persistence.entries import Entry
+    from papyra.persistence.models import ScanDepth
+    from papyra.persistence.query import ProgressCallback
+    from papyra.persistence.retention import RetentionPolicy
+
+_log = logging.getLogger(__name__)
+
+
+class FamiliesWriter:
+    """Its methods belong to the writer thread, and block.
+
+    The families of a batch are written one after the other; where one refuses, those before it are stored.
+    """
+
+    def __init__(  # noqa: PLR0913  # what it works with, and how
+        self,
+        find: Callable[[], Folder],
+        quarantine: Callable[[Place], Quarantine],
+        encode: Encode,
+        give_back: Callable[[Sequence[Entry]], None],
+        *,
+        policy: FsyncPolicy,
+        interval_seconds: float,
+        max_bytes: int,
+        max_files: int,
+        retention: RetentionPolicy,
+        on_failure: Callable[[StoreFailedError], None],
+    ) -> None:
+        self._find = find
+        self._quarantine = quarantine
+        self._encode = encode
+        self._give_back = give_back
+        self._policy = policy
+        self._interval_seconds = interval_seconds
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._retention = retention
+        self._on_failure = on_failure
+        self._folder: Folder | None = None
+        self._lock: StoreLock | None = None
+        self._families: dict[str, FamilyWriter] = {}
+        self._known: KnownIdentities | None = None
+        self._store = ""
+        self._failure = ""
+        self._writer = ""
+        """The incarnation in the names of this writer's families, where there may be several writers."""
+        self._timer: threading.Timer | None = None
+        self._guard = threading.RLock()  # against the timer's thread
+        self._pid = os.getpid()
+
+    def hold(self) -> Place:
+        """Take the store's lock, until `close`; nothing else is touched, and nothing beside a newer store."""
+        return self._held().place
+
+    def _held(self) -> Folder:
+        if self._failure:
+            raise StoreFailedError(self._failure)
+        if self._folder is not None:
+            return self._folder
+        folder = self._find()
+        listing = folder.listing()
+        known = self._store_id(folder, listing)
+        self._store = known or mint_incarnation(folder.clock.now())
+        fs = folder.fs
+        if not listing.segments:
+            fs.stat(folder.path.parent)  # a folder that is not there is a path misspelt
+            fs.make_folder(folder.path, 0o777)
+            fs.sync_folder(folder.path.parent)
+        self._lock, self._folder = self._locked(folder, listing, is_new=not known), folder
+        self._look_at_mount(folder)
+        self._remember(folder, listing)
+        return folder
+
+    def _look_at_mount(self, folder: Folder) -> None:
+        with opened(folder.fs, self._lock_path(folder)) as fd:
+            kind = folder.fs.kind(fd)
+        doubt = doubt_about(kind, must_be_durable=self._policy is FsyncPolicy.ALWAYS)
+        if doubt:
+            _log.warning("%s: %s", folder.path, doubt)
+
+    def _lock_path(self, folder: Folder) -> Path:
+        return folder.path / LOCK_NAME
+
+    def _locked(self, folder: Folder, listing: Listing, *, is_new: bool) -> StoreLock:
+        del is_new  # nobody else is to find the store's id meanwhile
+        if any(segment.name.writer for segment in listing.segments):
+            raise StoreUnavailableError(
+                f"{folder.path} is written by several writers; open it with shared=True"
+            )
+        lock = store_lock(folder)
+        doubtful_from = lock.acquire()
+        try:
+            for writer in listing.writers:
+                writer_lock(folder, writer).refuse_exclusive()
+            if doubtful_from is not None:
+                self._renew(folder)
+        except BaseException:
+            lock.release()
+            raise
+        lock.sign(folder.clock.now())
+        return lock
+
+    def _store_id(self, folder: Folder, listing: Listing) -> str:
+        """Return the id in the newest headers, if any has one; raises for a store of a newer version."""
+        stores = []
+        for family in listing.families().values():
+            for segment in reversed(family):  # a crash may have torn the newest header of all
+                header, _ = ends_of(folder.place_of(segment.name))
+                if header is not None and header.format > FORMAT:
+                    raise newer_format(folder.place_of(segment.name), header.format)
+                if header is not None and header.store:
+                    stores.append(header.store)
+                    break
+        return next(iter(stores), "")
+
+    def _renew(self, folder: Folder) -> None:
+        """Write anew what a sync failed for in an earlier process: segments that are not sealed."""
+        _log.warning(
+            "%s: a sync failed in an earlier process; its last segments are written anew", folder.path
+        )
+        listing = folder.listing()
+        for name in listing.leftovers:
+            set_leftover_aside(folder.place, self._quarantine(folder.place), folder.path / name)
+        for family in listing.families().values():
+            for segment in family[-2:]:
+                place = folder.place_of(segment.name)
+                if segment.size and ends_of(place)[1] is None:
+                    renew(place)
+
+    def _remember(self, folder: Folder, listing: Listing | None = None) -> None:
+        listing = listing or folder.listing()
+        changed_at = max((segment.modified for segment in listing.segments if segment.size), default=0.0)
+        if listing.legacy:
+            changed_at = max([changed_at, *(folder.fs.stat(path).modified for path in listing.legacy)])
+        self._known = KnownIdentities(lambda: read_history(*self._places()), changed_at=changed_at)
+
+    def _places(self) -> list[Place]:
+        assert self._folder is not None  # noqa: S101  # asked under the lock
+        listing = self._folder.listing()
+        names = [*map(str, listing.legacy), *(str(segment.name) for segment in listing.segments)]
+        return [self._folder.place_of(name) for name in names]
+
+    def append(self, entries: Sequence[Entry]) -> Outcome:
+        """Store what is not stored yet; a write that fails is told in the outcome, with what it left out."""
+        with self._guard:
+            folder = self._held()
+            assert self._known is not None  # noqa: S101  # _held() made it
+            fresh, refused = sift(entries, self._known)
+            stored: list[Entry] = []
+            error = None
+            try:
+                for kind, part in _by_kind(fresh):
+                    self._family(folder, kind).append(
+                        part, stored, is_synced=self._policy is FsyncPolicy.ALWAYS
+                    )
+            except OSError as failure:
+                error = store_error(failure, folder.path)
+                error.__cause__ = failure
+            except InDoubtError as doubt:
+                error = self._fail(doubt)
+            self._known.add(stored)
+            if error is None:
+                self._bound(folder)
+                if self._policy is FsyncPolicy.INTERVAL:
+                    self._sync_soon()
+                return Outcome(refused)
+            done = set(map(id, stored))
+            return Outcome(refused, [entry for entry in fresh if id(entry) not in done], error)
+
+    def _family(self, folder: Folder, kind: str) -> FamilyWriter:
+        if kind not in self._families:
+            self._families[kind] = FamilyWriter(
+                folder, kind, self._writer, max_bytes=self._max_bytes, store=self._store
+            )
+        return self._families[kind]
+
+    def _bound(self, folder: Folder) -> None:
+        """Take away the oldest segments of the kinds in which one was begun, beyond those that may stay."""
+        for kind, family in list(self._families.items()):
+            if not family.has_rotated:
+                continue
+            family.has_rotated = False
+            try:
+                self._drop_oldest(folder, kind)
+            except OSError as error:  # what was appended is stored, and the next rotation tries again
+                _log.warning("%s: old segments stay for now: %s", folder.path, error)
+
+    def _drop_oldest(self, folder: Folder, kind: str) -> None:
+        listing = folder.listing()
+        going = self._oldest(folder, [segment for segment in listing.segments if segment.name.kind == kind])
+        if not going:
+            return
+        if kind == RecordKind.EVENT:
+            staying: dict[str, list[Place]] = {}
+            for segment in listing.segments:
+                staying.setdefault(segment.name.kind, []).append(folder.place_of(segment.name))
+            places = [folder.place_of(segment.name) for segment in going]
+            entries = self._encode(notes_to_carry(places, staying))
+            try:
+                self.note(entries)
+            except BaseException:
+                self._give_back(entries)
+                raise
+        for segment in going:
+            folder.fs.remove(folder.path / str(segment.name))
+        folder.fs.sync_folder(folder.path)
+
+    def _oldest(self, folder: Folder, segments: list[Segment]) -> list[Segment]:
+        """Return those of one kind that are too many."""
+        excess = max(len(segments) - self._max_files, 0)
+        return segments[: max(excess, self._outdated(folder, segments))]
+
+    def _outdated(self, folder: Folder, segments: list[Segment]) -> int:
+        """Return how many of the oldest hold nothing that a count or a size keeps, as far as footers tell.
+
+        Age is left to compaction: a clock that jumps must not empty a store that nobody asked to shrink.
+        """
+        policy = self._retention.for_kind(RecordKind(segments[0].name.kind))
+        if policy.max_records is None and policy.max_total_bytes is None:
+            return 0
+        records = size = 0
+        for at in range(len(segments) - 2, -1, -1):
+            if _is_reached(records, policy.max_records) or _is_reached(size, policy.max_total_bytes):
+                return at + 1
+            _, footer = ends_of(folder.place_of(segments[at].name))
+            records += 0 if footer is None else footer.records
+            size += 0 if footer is None else max(footer.bytes - FOOTER_ROOM, 0)
+        return 0
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Store events of the store's own, together, in the segment of events that is there."""
+        if not entries:
+            return
+        with self._guard:
+            folder = self._held()
+            try:
+                self._family(folder, RecordKind.EVENT).note(entries)
+            except InDoubtError as doubt:
+                raise self._fail(doubt) from doubt
+            self.adopt(entries)
+
+    def scan(
+        self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
+    ) -> StoreScan:
+        """Scan what this writer holds, and count what footers tell."""
+        folder = self._held()
+        return scan_set(folder, depth, progress, is_live=lambda _: False, on_record=on_record, counts=True)
+
+    def home(self, scan: StoreScan) -> FileScan | None:
+        """Return the segment of events that is not sealed, if there is anything in it."""
+        family = SegmentName(RecordKind.EVENT, self._writer, 1, 1).family
+        events = [file for file in scan.files if file.family == family]
+        return events[-1] if events and events[-1].end and not events[-1].wants_footer else None
+
+    def header_of(self, file: FileScan) -> bytes:
+        """Return the header that belongs to the name of ``file``."""
+        assert isinstance(file, SegmentScan)  # noqa: S101  # others are not changed
+        return self.header(file.name)
+
+    def header(self, name: SegmentName) -> bytes:
+        """Return the header of a segment of this store."""
+        return encode_header(store=self._store, family=name.family, segment=name.number, base=name.base)
+
+    def adopt(self, entries: Sequence[Entry]) -> None:
+        """Remember lines that stand in a file now."""
+        assert self._known is not None  # noqa: S101  # hold() made it
+        self._known.add(entries)
+
+    def replace(
+        self,
+        place: Place,
+        parts: Iterable[Span | bytes],
+        progress: ProgressCallback | None,
+        seal: Seal | None = None,
+    ) -> None:
+        """Put ``parts`` in a file's place; a name that may not last ends the writer, as a failed sync."""
+        with self._guard:
+            self.drop()
+            rewrite(place, parts, progress, seal)
+            try:
+                place.fs.sync_folder(place.path.parent)
+            except OSError as error:
+                raise self._fail(error) from error
+
+    def drop(self) -> None:
+        """Close the files, so that another part of the store may rewrite them under the same lock."""
+        with self._guard:
+            try:
+                for family in self._families.values():
+                    family.drop()
+            except InDoubtError as doubt:
+                raise self._fail(doubt) from doubt
+            self._families.clear()
+
+    def _sync_soon(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(self._interval_seconds, self._sync_now)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _sync_now(self) -> None:
+        with self._guard:
+            self._timer = None
+            try:
+                for family in self._families.values():
+                    family.sync()
+            except InDoubtError as doubt:
+                self._fail(doubt)
+
+    def fail(self, error: BaseException) -> StoreFailedError:
+        """End the writer, for an error after which its files are in doubt; returns what to raise."""
+        with self._guard:
+            return self._fail(error)
+
+    def _fail(self, error: BaseException) -> StoreFailedError:
+        self._failure = (
+            f"{self._find().path}: {error}: nothing more is written; check the disk, then open the store "
+            "anew (the next writer copies the last segments before it adds to them)"
+        )
+        for family in self._families.values():
+            family.abandon()
+        self._families.clear()
+        if self._lock is not None and self._folder is not None:
+            self._lock.sign(self._folder.clock.now(), doubtful_from=0)
+        self._release()
+        failure = StoreFailedError(self._failure)
+        self._on_failure(failure)
+        return failure
+
+    def _release(self) -> None:
+        lock, self._lock, self._folder = self._lock, None, None
+        if lock is not None:
+            lock.release()
+
+    def close(self) -> None:
+        """Make everything durable and let the next writer in. In a forked child nothing is touched."""
+        if self._pid != os.getpid():
+            return
+        with self._guard:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            try:
+                self.drop()
+            finally:
+                self._release()
+
+
+def store_lock(folder: Folder) -> StoreLock:
+    """Return the lock that the one writer of a folder holds."""
+    return StoreLock(folder.fs, folder.path / LOCK_NAME.removesuffix(".lock"), shown=folder.path)
+
+
+def writer_lock(folder: Folder, writer: str) -> StoreLock:
+    """Return the lock that one of several writers of a folder holds."""
+    return StoreLock(folder.fs, folder.path / writer_lock_name(writer), shown=folder.path)
+
+
+def _is_reached(found: int, limit: int | None) -> bool:
+    return limit is not None and found >= limit
+
+
+def _by_kind(entries: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:
+    parts: dict[str, list[Entry]] = {}
+    for entry in entries:
+        parts.setdefault(entry.kind, []).append(entry)
+    return parts.items()
