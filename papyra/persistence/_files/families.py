@@ -12,18 +12,18 @@ from papyra.exceptions import StoreFailedError, StoreUnavailableError
 from papyra.persistence._files.appending import newer_format, read_history
 from papyra.persistence._files.carrying import notes_to_carry
 from papyra.persistence._files.family import FamilyWriter, InDoubtError
-from papyra.persistence._files.folder import ends_of
+from papyra.persistence._files.folder import ends_of, store_lock, writer_lock
 from papyra.persistence._files.fs import opened, store_error
-from papyra.persistence._files.known import KnownIdentities
+from papyra.persistence._files.known import KnownIdentities, sift
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
 from papyra.persistence._files.sealed import SegmentScan
-from papyra.persistence._files.segments import LOCK_NAME, SegmentName, writer_lock_name
+from papyra.persistence._files.segments import LOCK_NAME, SegmentName
 from papyra.persistence._files.setscan import scan_set
 from papyra.persistence._files.tally import FOOTER_ROOM
-from papyra.persistence._files.writer import FsyncPolicy, Outcome, sift
+from papyra.persistence._files.writer import FsyncPolicy, Outcome
 from papyra.persistence.codec import FORMAT, encode_header
 from papyra.persistence.models import RecordKind
 
@@ -383,16 +383,6 @@ class FamiliesWriter:
                 self.drop()
             finally:
                 self._release()
-
-
-def store_lock(folder: Folder) -> StoreLock:
-    """Return the lock that the one writer of a folder holds."""
-    return StoreLock(folder.fs, folder.path / LOCK_NAME.removesuffix(".lock"), shown=folder.path)
-
-
-def writer_lock(folder: Folder, writer: str) -> StoreLock:
-    """Return the lock that one of several writers of a folder holds."""
-    return StoreLock(folder.fs, folder.path / writer_lock_name(writer), shown=folder.path)
 
 
 def _is_reached(found: int, limit: int | None) -> bool:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from papyra.exceptions import RecordDecodeError, StoreUnavailableError
 from papyra.persistence import codec
 from papyra.persistence._files.fs import opened, read_all, stat_or_none
+from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.scan import Place
-from papyra.persistence._files.segments import SegmentName, told_apart
+from papyra.persistence._files.segments import LOCK_NAME, SegmentName, told_apart, writer_lock_name
 from papyra.persistence.footers import Footer, decode_footer
 
 if TYPE_CHECKING:
@@ -163,3 +164,13 @@ def ends_of(place: Place) -> tuple[codec.Header | None, Footer | None]:
     with opened(place.fs, place.path) as fd:
         source = partial(read_all, place.fs, fd)
         return read_header(source), read_footer(source, place.fs.fstat(fd).size)
+
+
+def store_lock(folder: Folder) -> StoreLock:
+    """Return the lock that the one writer of a folder holds."""
+    return StoreLock(folder.fs, folder.path / LOCK_NAME.removesuffix(".lock"), shown=folder.path)
+
+
+def writer_lock(folder: Folder, writer: str) -> StoreLock:
+    """Return the lock that one of several writers of a folder holds."""
+    return StoreLock(folder.fs, folder.path / writer_lock_name(writer), shown=folder.path)

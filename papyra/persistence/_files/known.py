@@ -6,13 +6,14 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from papyra.clock import minted_at
+from papyra.exceptions import PersistenceError, RecordConflictError
 from papyra.persistence.integrity import HistoryCheck, Stream
+from papyra.persistence.models import RecordId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from papyra.persistence.entries import Entry
-    from papyra.persistence.models import RecordId
 
 MAX_REMEMBERED = 1_000_000
 """Records per stream; what is older is looked up in the file."""
@@ -116,3 +117,33 @@ def _runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
             start = at
     if entries:
         yield entries[start:]
+
+
+def sift(
+    entries: Sequence[Entry], known: KnownIdentities
+) -> tuple[Sequence[Entry], dict[int, PersistenceError]]:
+    """Return what is new of ``entries``, and what is refused, by position."""
+    refused: dict[int, PersistenceError] = {}
+    if all(entry.is_ours for entry in entries):  # their numbers were never given before
+        return entries, refused
+    if known.are_beyond(entries):  # a recorder's batch, as a rule
+        return entries, refused
+    fresh: dict[RecordId, Entry] = {}
+    for position, entry in enumerate(one for each in entries for one in each.singles()):
+        identity = RecordId(entry.incarnation, entry.kind, entry.seq)
+        twin = fresh.get(identity)
+        if entry.is_ours:
+            standing = Standing.NEW
+        else:
+            standing = _compare(entry, twin) if twin else known.standing(identity, entry.checksum)
+        if standing is Standing.NEW:
+            fresh[identity] = entry
+        elif standing is Standing.CONFLICTING:
+            refused[position] = RecordConflictError(
+                f"{entry.kind} {entry.seq} of {entry.incarnation} is stored already, with other bytes"
+            )
+    return tuple(fresh.values()), refused
+
+
+def _compare(entry: Entry, twin: Entry) -> Standing:
+    return Standing.STORED if entry.line == twin.line else Standing.CONFLICTING

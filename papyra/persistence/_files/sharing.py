@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
 from papyra.exceptions import StoreLockedError
-from papyra.persistence._files.families import FamiliesWriter, store_lock, writer_lock
+from papyra.persistence._files.families import FamiliesWriter
 from papyra.persistence._files.family import InDoubtError
-from papyra.persistence._files.folder import ends_of
+from papyra.persistence._files.folder import ends_of, store_lock, writer_lock
 from papyra.persistence._files.sealed import SegmentScan
 from papyra.persistence._files.segments import writer_lock_name
 from papyra.persistence._files.setscan import SetScan, scan_set

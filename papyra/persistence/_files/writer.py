@@ -9,17 +9,16 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from papyra.exceptions import PersistenceError, RecordConflictError, StoreFailedError, StoreFullError
+from papyra.exceptions import PersistenceError, StoreFailedError, StoreFullError
 from papyra.persistence._files.appending import AppendFile, new_header, read_history, refuse_newer
 from papyra.persistence._files.edits import Span
 from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
-from papyra.persistence._files.known import KnownIdentities, Standing
+from papyra.persistence._files.known import KnownIdentities, sift
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
 from papyra.persistence._files.scan import scan_file
-from papyra.persistence.models import RecordId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -377,33 +376,3 @@ class FileWriter:
 
 def _is_broken(error: OSError, place: Place) -> bool:
     return isinstance(store_error(error, place.path), StoreFailedError)
-
-
-def sift(
-    entries: Sequence[Entry], known: KnownIdentities
-) -> tuple[Sequence[Entry], dict[int, PersistenceError]]:
-    """Return what is new of ``entries``, and what is refused, by position."""
-    refused: dict[int, PersistenceError] = {}
-    if all(entry.is_ours for entry in entries):  # their numbers were never given before
-        return entries, refused
-    if known.are_beyond(entries):  # a recorder's batch, as a rule
-        return entries, refused
-    fresh: dict[RecordId, Entry] = {}
-    for position, entry in enumerate(one for each in entries for one in each.singles()):
-        identity = RecordId(entry.incarnation, entry.kind, entry.seq)
-        twin = fresh.get(identity)
-        if entry.is_ours:
-            standing = Standing.NEW
-        else:
-            standing = _compare(entry, twin) if twin else known.standing(identity, entry.checksum)
-        if standing is Standing.NEW:
-            fresh[identity] = entry
-        elif standing is Standing.CONFLICTING:
-            refused[position] = RecordConflictError(
-                f"{entry.kind} {entry.seq} of {entry.incarnation} is stored already, with other bytes"
-            )
-    return tuple(fresh.values()), refused
-
-
-def _compare(entry: Entry, twin: Entry) -> Standing:
-    return Standing.STORED if entry.line == twin.line else Standing.CONFLICTING

@@ -12,8 +12,8 @@ from papyra.exceptions import ConfigurationError
 from papyra.persistence._files.backend import FileBackend, Options
 from papyra.persistence._files.chain import ChainIndex
 from papyra.persistence._files.compaction import CompactionPlan, compact
-from papyra.persistence._files.families import FamiliesWriter, store_lock, writer_lock
-from papyra.persistence._files.folder import find_folder
+from papyra.persistence._files.families import FamiliesWriter
+from papyra.persistence._files.folder import find_folder, store_lock, writer_lock
 from papyra.persistence._files.fs import LOCAL_FS, FileSystem
 from papyra.persistence._files.merged import MergedIndex
 from papyra.persistence._files.pages import read_page
