@@ -45,10 +45,11 @@ class WriterThread(Generic[Item, Result]):
 
     ``write`` gets the items of one batch in order and returns one result, or `Failure`, for each; a
     `PersistenceError` it raises reaches every waiter of the batch. The thread starts with the first use.
-    ``on_failure`` hears of an error that is not a `PersistenceError`: a fault of ours, after which the store should call itself failed.
-    A caller that is cancelled stops waiting; its item may still be written. A forked child can do nothing
-    with it, not even close it: thread, files and locks are the parent's. ``let_go`` is asked, in the thread
-    of a caller and under the lock, for the result of an item that is to be dropped; ``None`` keeps it.
+    ``on_failure`` hears of an error that is not a `PersistenceError`: a fault of ours, after which the store
+    should call itself failed. A caller that is cancelled stops waiting; its item may still be written. A
+    forked child can do nothing with it, not even close it: thread, files and locks are the parent's.
+    ``let_go`` is asked, in the thread of a caller and under the lock, for the result of an item that is to be
+    dropped; ``None`` keeps it.
     """
 
     def __init__(  # noqa: PLR0913  # each has a default that does

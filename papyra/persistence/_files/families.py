@@ -15,7 +15,6 @@ from papyra.persistence._files.family import FamilyWriter, InDoubtError
 from papyra.persistence._files.folder import ends_of, store_lock, writer_lock
 from papyra.persistence._files.fs import opened, store_error
 from papyra.persistence._files.known import KnownIdentities, sift
-from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import renew, rewrite
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from papyra.persistence._files.edits import Span
     from papyra.persistence._files.folder import Folder, Listing, Segment
+    from papyra.persistence._files.lock import StoreLock
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.recovery import Encode
     from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
