@@ -30,9 +30,11 @@ from tools.mutants import Mutant, find_mutants  # noqa: E402  # found from any f
 KILLERS = ROOT / "tests" / "faults_files" / "killers.json"
 MUTATED = "papyra/persistence"
 RELEVANT = [
-    *("tests/unit/files", "tests/faults_files", "tests/contract/test_json.py"),
-    *("tests/contract/test_json_damage.py", "tests/unit/core/test_codec.py"),
-    *("tests/unit/core/test_codec_damage.py", "tests/contract/test_rotating.py", "tests/unit/segments"),
+    *("tests/faults_files/test_guards.py", "tests/faults_files/test_door.py"),
+    *("tests/faults_files/test_media.py", "tests/unit/files", "tests/unit/segments"),
+    *("tests/contract/test_json.py", "tests/contract/test_json_damage.py"),
+    *("tests/contract/test_rotating.py", "tests/contract/test_rotating_damage.py"),
+    *("tests/unit/core/test_codec.py", "tests/unit/core/test_codec_damage.py", "tests/faults_files"),
 ]
 """Where there is one; those that are not are of a later version."""
 COPIED = ("papyra", "django_papyra", "tests", "tools", "docs", "example_project")
