@@ -81,9 +81,7 @@ class _Finder(ast.NodeVisitor):
     def _add(self, node: ast.expr | ast.stmt, kind: str, instead: str) -> None:
         start, _ = self._span(node)
         within = ".".join(self._within) or "module"
-        self.found.append(
-            Mutant(self._path, node.lineno, within, kind, start, self._text_of(node), instead)
-        )
+        self.found.append(Mutant(self._path, node.lineno, within, kind, start, self._text_of(node), instead))
 
 
 def _changes(node: ast.expr | ast.stmt, text_of: TextOf) -> Iterator[tuple[str, str]]:
@@ -92,22 +90,36 @@ def _changes(node: ast.expr | ast.stmt, text_of: TextOf) -> Iterator[tuple[str, 
             yield from _of_statement(call)
         case ast.AugAssign(value=ast.Call() as call) if _name_of(call) in _SET_ASIDE:
             yield "quarantine", "pass"
+        case ast.Attribute():
+            yield from _of_attribute(node, text_of)
+        case ast.IfExp(body=ast.BinOp(left=ast.Constant(value=value))) if value == _NEWLINE:
+            yield "newline", text_of(node.orelse)
+        case ast.Compare():
+            yield from _of_comparison(node)
+        case ast.Call():
+            yield from _of_value(node)
+        case ast.If() if _guards_a_change(node):
+            yield "truncate", f"if False:{text_of(node)[len(_head_of(node, text_of)) :]}"
+
+
+def _of_attribute(node: ast.Attribute, text_of: TextOf) -> Iterator[tuple[str, str]]:
+    match node:
         case ast.Attribute(attr="write_synced", ctx=ast.Load()):
             yield "sync", f"{text_of(node.value)}.write"
         case ast.Attribute(attr="is_doubtful", ctx=ast.Load()):
             yield "sync", "False"
         case ast.Attribute(attr="RWF_DSYNC"):
             yield "sync", "0"
-        case ast.IfExp(body=ast.BinOp(left=ast.Constant(value=value))) if value == _NEWLINE:
-            yield "newline", text_of(node.orelse)
+        case _:
+            pass
+
+
+def _of_comparison(node: ast.Compare) -> Iterator[tuple[str, str]]:
+    match node:
         case ast.Compare(ops=[ast.NotEq()], comparators=[ast.Constant(value=value)]) if value == _NEWLINE:
             yield "newline", "False"
         case ast.Compare(ops=[ast.Eq() | ast.NotEq() as how]) if _is_about_checksums(node):
             yield "checksum", str(isinstance(how, ast.Eq))
-        case ast.Call():
-            yield from _of_value(node)
-        case ast.If() if _guards_a_change(node):
-            yield "truncate", f"if False:{text_of(node)[len(_head_of(node, text_of)) :]}"
 
 
 def _head_of(node: ast.If, text_of: TextOf) -> str:
@@ -147,7 +159,8 @@ def _name_of(call: ast.Call) -> str:
     match call.func:
         case ast.Attribute(attr=name) | ast.Name(id=name):
             return name
-    return ""
+        case _:
+            return ""
 
 
 def _is_about_checksums(node: ast.Compare) -> bool:
@@ -163,4 +176,5 @@ def _guards_a_change(node: ast.If) -> bool:
             return True
         case ast.If(body=[ast.Assign(value=ast.Constant(value=None))], orelse=[]):
             return any(isinstance(part, ast.Attribute) and part.attr == "end" for part in ast.walk(node.test))
-    return False
+        case _:
+            return False

@@ -1,4 +1,4 @@
-"""Take out each sync, newline guard, checksum test and cut of the stores in turn: the tests have to fail each time.
+"""Take out each sync, newline guard, checksum test and cut of the stores in turn: the tests must fail.
 
     python tools/try_mutants.py [--seconds N] [--jobs N] [--only WORDS] [--list] [--learn]
 
@@ -39,6 +39,9 @@ RELEVANT = [
 """Where there is one; those that are not are of a later version."""
 COPIED = ("papyra", "django_papyra", "tests", "tools", "docs", "example_project")
 HANGS_AFTER_SECONDS = 300
+SHOWN_LETTERS = 70
+NO_SUCH_TEST = (4, 5)
+"""Exit codes of pytest for a test that was moved or renamed since."""
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -62,6 +65,7 @@ class Workshop:
             shutil.copy2(ROOT / name, folder / name)
 
     def killer_of(self, mutant: Mutant, known: str) -> str:
+        """Return the test that fails with ``mutant``, empty where none does."""
         path = self._folder / mutant.path
         source = path.read_bytes()
         try:
@@ -103,8 +107,8 @@ class Workshop:
         if ran.returncode == 0:
             return ""
         failed = FAILED.findall(ran.stdout)
-        if ran.returncode == 4 or (not failed and ran.returncode == 5):
-            return ""  # no such test any more
+        if ran.returncode in NO_SUCH_TEST:
+            return ""
         return failed[0] if failed else "(does not even start)"
 
 
@@ -115,30 +119,30 @@ class Trial:
         self._mutants = mutants
         self._killers = killers
         self._deadline = deadline
-        self._guard = threading.Lock()
         self._here = threading.local()
         self.outcomes: list[Outcome] = []
 
     def run(self, folder: Path, jobs: int) -> None:
+        """Try them, each in a copy of the project in ``folder``."""
         with ThreadPoolExecutor(jobs) as pool:
-            for index, _ in enumerate(pool.map(lambda mutant: self._try(folder, mutant), self._mutants)):
-                del index
+            for outcome in pool.map(lambda mutant: self._try(folder, mutant), self._mutants):
+                if outcome is not None:
+                    self.outcomes.append(outcome)
 
-    def _try(self, folder: Path, mutant: Mutant) -> None:
+    def _try(self, folder: Path, mutant: Mutant) -> Outcome | None:
         if time.monotonic() > self._deadline:
-            return
+            return None
         if not hasattr(self._here, "workshop"):
             self._here.workshop = Workshop(Path(tempfile.mkdtemp(dir=folder)))
         killer = self._here.workshop.killer_of(mutant, self._killers.get(mutant.name, ""))
-        with self._guard:
-            self.outcomes.append(Outcome(mutant, killer))
-            said = f"killed by {killer}" if killer else "SURVIVED"
-            print(f"{mutant.path}:{mutant.line} {mutant.kind}: {_short(mutant)}: {said}", flush=True)
+        said = f"killed by {killer}" if killer else "SURVIVED"
+        print(f"{mutant.path}:{mutant.line} {mutant.kind}: {_short(mutant)}: {said}", flush=True)
+        return Outcome(mutant, killer)
 
 
 def _short(mutant: Mutant) -> str:
     text = " ".join(mutant.text.split())
-    return text if len(text) < 70 else f"{text[:67]}..."
+    return text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}..."
 
 
 def all_mutants() -> list[Mutant]:
@@ -151,14 +155,23 @@ def all_mutants() -> list[Mutant]:
     return [kind[at] for at in range(rounds) for kind in found.values() if at < len(kind)]
 
 
+def learn(outcomes: list[Outcome], killers: dict[str, str]) -> None:
+    """Write down which test killed which mutant, and forget those that are no more."""
+    learnt = {outcome.mutant.name: outcome.killer for outcome in outcomes if outcome.killer}
+    here = {mutant.name for mutant in all_mutants()}
+    kept = {name: killer for name, killer in {**killers, **learnt}.items() if name in here}
+    KILLERS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def main() -> int:
+    """Try what was asked for; return the exit code."""
     asked = arguments()
-    killers = json.loads(KILLERS.read_text(encoding="utf-8")) if KILLERS.exists() else {}
+    killers: dict[str, str] = json.loads(KILLERS.read_text(encoding="utf-8")) if KILLERS.exists() else {}
     mutants = [mutant for mutant in all_mutants() if asked.only in f"{mutant.name} {mutant.line}"]
     mutants.sort(key=lambda mutant: mutant.name in killers)  # those that nobody has met yet come first
     if asked.list:
         for mutant in sorted(mutants):
-            print(f"{mutant.path}:{mutant.line} {mutant.kind}: {_short(mutant)} -> {mutant.instead[:20]}")
+            print(f"{mutant.path}:{mutant.line} {mutant.kind}: {_short(mutant)}")
         return 0
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="papyra-mutants-") as folder:
@@ -170,20 +183,16 @@ def main() -> int:
         trial.run(Path(folder), asked.jobs)
     survivors = [outcome.mutant for outcome in trial.outcomes if not outcome.killer]
     if asked.learn:
-        learnt = {outcome.mutant.name: outcome.killer for outcome in trial.outcomes if outcome.killer}
-        here = {mutant.name for mutant in all_mutants()}
-        kept = {name: killer for name, killer in {**killers, **learnt}.items() if name in here}
-        KILLERS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    seconds = time.monotonic() - began
-    print(
-        f"{len(trial.outcomes)} of {len(mutants)} guards taken out in {seconds:.0f} s, {len(survivors)} survived"
-    )
+        learn(trial.outcomes, killers)
+    tried, seconds = len(trial.outcomes), time.monotonic() - began
+    print(f"{tried} of {len(mutants)} guards taken out in {seconds:.0f} s, {len(survivors)} survived")
     for mutant in survivors:
         print(f"SURVIVED {mutant.path}:{mutant.line} {mutant.kind}: {mutant.text}", file=sys.stderr)
-    return 1 if survivors or not trial.outcomes else 0
+    return 1 if survivors or not tried else 0
 
 
 def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.0, help="begin no more after so long")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2))

@@ -1,4 +1,4 @@
-"""How much is tried, by ``PAPYRA_FAULTS``: ``quick`` in `make test`, ``ci``, or ``whole`` in `make faults`."""
+"""How much is tried: ``PAPYRA_FAULTS`` is ``quick`` (`make test`), ``ci``, or ``whole`` (`make faults`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a golden store with the papyra that is installed: `python golden.py FOLDER`, by hand, once for each format.
+"""Write a golden store with the papyra that is installed: `python golden.py FOLDER`, once for each format.
 
 Runs under the published papyra 0.3 as well as under this one; what it wrote is never written again.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import papyra
 from papyra.persistence.models import PersistedAudit, PersistedDeadLetter, PersistedEvent
 
-TEXTS = ["größer \u2028 als 中", "\x00\x7f\\\"", "a\nb", ""]
+TEXTS = ["größer \u2028 als 中", '\x00\x7f\\"', "a\nb", ""]
 INCARNATION = "01JDGH5Q7W0000000000000001"
 IS_PUBLISHED = "incarnation" not in {field.name for field in fields(PersistedEvent)}
 
@@ -48,9 +48,15 @@ def our_records() -> list[Any]:
         *(frozenset("a"), {1: "int key", None: ()}, {"$": "x", "$$": "y"}, dt.time(2, 30, fold=1)),
         dt.datetime(2026, 3, 29, 2, 30, tzinfo=dt.UTC),
     ]
-    made = [
+    made: list[Any] = [
         PersistedEvent(
-            "orders", "orders:7", "Golden", {"value": value}, 1_750_000_000.0 + seq, incarnation=INCARNATION, seq=seq
+            "orders",
+            "orders:7",
+            "Golden",
+            {"value": value},
+            1_750_000_000.0 + seq,
+            incarnation=INCARNATION,
+            seq=seq,
         )
         for seq, value in enumerate(values, start=1)
     ]
@@ -58,7 +64,9 @@ def our_records() -> list[Any]:
     counts["event"] = len(made)
     for record in full_records():
         counts[record.kind] += 1
-        made.append(type(record)(**{**values_of(record), "incarnation": INCARNATION, "seq": counts[record.kind]}))
+        made.append(
+            type(record)(**{**values_of(record), "incarnation": INCARNATION, "seq": counts[record.kind]})
+        )
     return made
 
 

@@ -107,10 +107,8 @@ class StoreMachine(RuleBasedStateMachine):
         for kind in kinds:
             self.last[kind] += 1
             seq = self.last[kind]
-            record = MAKERS[kind](seq, incarnation=f"{LIFE}{self.life:02}", seq=seq)
-            if kind is RecordKind.EVENT:
-                record = replace(record, actor_path="x" * size)  # type: ignore[call-arg]
-            made.append(record)
+            changes = {"actor_path": "x" * size} if kind is RecordKind.EVENT else {}
+            made.append(MAKERS[kind](seq, incarnation=f"{LIFE}{self.life:02}", seq=seq, **changes))
         return made
 
     def tried(self, batch: list[Record]) -> None:
@@ -146,9 +144,10 @@ class StoreMachine(RuleBasedStateMachine):
         try:
             self.run(self.store.append([replace(one, timestamp=one.timestamp + 1)]))
         except AppendError as error:
-            assert [type(reason) for _, reason in error.refused] == [RecordConflictError]
+            refused = error.refused
         else:
             raise AssertionError("other content under a stored identity was taken")
+        assert [type(reason) for _, reason in refused] == [RecordConflictError]
 
     @rule(
         number=st.integers(0, 25),

@@ -14,8 +14,29 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 CHANGING = frozenset(
     {
-        *("write", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fdatasync", "fsync", "rename", "renameat"),
-        *("renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "fchmod", "fchown", "openat", "link", "linkat"),
+        *(
+            "write",
+            "pwrite64",
+            "pwritev",
+            "pwritev2",
+            "ftruncate",
+            "fdatasync",
+            "fsync",
+            "rename",
+            "renameat",
+        ),
+        *(
+            "renameat2",
+            "unlink",
+            "unlinkat",
+            "mkdir",
+            "mkdirat",
+            "fchmod",
+            "fchown",
+            "openat",
+            "link",
+            "linkat",
+        ),
         *("copy_file_range", "sendfile", "fallocate"),
     }
 )
@@ -25,7 +46,7 @@ _CALL = re.compile(r"^\d+ +(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed>)")
 
 
 class Injection(NamedTuple):
-    """The ``number``-th call of a kind (from 1) that touches the folder: the process dies in it, or it fails."""
+    """The ``number``-th call of a kind that touches the folder, from 1: the process dies in it or it fails."""
 
     call: str
     number: int
@@ -74,7 +95,9 @@ def look(folder: Path, command: list[str]) -> Seen:
     touching = [line for line in ending.log.splitlines() if str(folder) in line and "execve(" not in line]
     names = re.findall(rf"{re.escape(str(folder))}[^\s\">,]*", "\n".join(touching))
     calls = Counter(found[1] for line in touching if (found := _CALL.match(line)) is not None)
-    return Seen(folder, dict(sorted(calls.items())), sorted({Path(name) for name in names} | {folder}), ending)
+    return Seen(
+        folder, dict(sorted(calls.items())), sorted({Path(name) for name in names} | {folder}), ending
+    )
 
 
 def disturbed(seen: Seen, folder: Path, command: list[str], injection: Injection) -> Ending:

@@ -1,11 +1,12 @@
-"""The shipped file calls ask the system for what they promise; elsewhere a disk of the tests' own stands in."""
+"""The shipped file calls ask the system for what they promise; other tests have a disk of their own."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,6 @@ from papyra.persistence.retention import RetentionPolicy
 from tests.faults_files.budget import need_strace
 from tests.faults_files.strace import look, worker
 from tests.faults_files.works import DAMAGED, NAME, SOUND, WORKS, one
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CALLS = ("write", "pwritev", "fdatasync", "fsync", "ftruncate", "fchmod")
 
@@ -33,7 +31,7 @@ class Listener:
 
     def _hear(self, name: str, call: Any) -> Any:
         def heard(fd: int, *rest: Any) -> Any:
-            where = os.readlink(f"/proc/self/fd/{fd}")
+            where = str(Path(f"/proc/self/fd/{fd}").readlink())
             folder = "/" if stat.S_ISDIR(os.fstat(fd).st_mode) else ""
             is_synced = name == "pwritev" and rest[2] & os.RWF_DSYNC
             if "/papyra-store" in where:

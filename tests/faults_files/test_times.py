@@ -82,7 +82,9 @@ async def test_f9_a_sync_that_takes_long_holds_up_its_callers_and_nothing_else(p
     assert await numbers(path) == list(range(1, 50))
 
 
-@pytest.mark.parametrize("jumps", [[-3600.0], [10 * YEAR], [10 * YEAR, -10 * YEAR], [0.0], [1e-6, -1e-6]], ids=str)
+@pytest.mark.parametrize(
+    "jumps", [[-3600.0], [10 * YEAR], [10 * YEAR, -10 * YEAR], [0.0], [1e-6, -1e-6]], ids=str
+)
 async def test_f12_a_clock_that_jumps_reorders_and_loses_nothing(path: Path, jumps: list[float]) -> None:
     clock = ManualClock()
     written = 0
@@ -142,9 +144,7 @@ def test_f12_processes_whose_clocks_disagree_by_years_share_a_store(path: Path) 
             timeout=60,
             check=True,
         )
-    assert numbers_of(path) == {
-        str(life): list(range(life * 5, life * 5 + 5)) for life in range(4)
-    }
+    assert numbers_of(path) == {str(life): list(range(life * 5, life * 5 + 5)) for life in range(4)}
     assert findings(path) == []
 
 

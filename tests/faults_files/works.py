@@ -1,4 +1,4 @@
-"""What a process does to a store until it is killed, as named works: what was there, what it is, what must hold."""
+"""What a process does to a store until it is killed: named works, and what must hold after each."""
 
 from __future__ import annotations
 

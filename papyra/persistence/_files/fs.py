@@ -123,7 +123,7 @@ class LocalFs:
     def open(self, path: Path, access: Access) -> int:
         flags = access.value | os.O_CLOEXEC
         try:
-            return os.open(path, flags | os.O_NONBLOCK, 0o666)  # a pipe in its place would hold us up for ever
+            return os.open(path, flags | os.O_NONBLOCK, 0o666)  # a pipe would hold us up for ever
         except BlockingIOError:  # a file that another program has a lease on
             return os.open(path, flags, 0o666)
 
