@@ -46,7 +46,7 @@ _CALL = re.compile(r"^\d+ +(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed>)")
 
 
 class Injection(NamedTuple):
-    """The ``number``-th call of a kind that touches the folder, from 1: the process dies in it or it fails."""
+    """The ``number``-th call of a kind that touches the folder: the process dies in it, or it fails."""
 
     call: str
     number: int
