@@ -1,4 +1,4 @@
-"""The page about the file format is precise enough: a reader written from it alone reads what papyra reads."""
+"""The page about the file format is precise enough: a reader written from it reads what papyra reads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.unit.files.stores import HEADER, everything, known, line, named, open
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "file-format.md"
 GOLDEN = ROOT / "tests" / "trials" / "golden"
+FROZEN = sorted(GOLDEN.glob("*/*/log.ndjson*"))
 MOST_LINES = 40
 
 STORES = {
