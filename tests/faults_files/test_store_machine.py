@@ -37,7 +37,7 @@ class JsonMachine(StoreMachine):
 
 class SegmentsMachine(StoreMachine):
     def open(self, folder: Path, fs: FaultyFs) -> BasePersistence:
-        return open_segments(folder, fs=fs)
+        return open_segments(folder, fs=fs, max_files=10_000)  # only what it is told may go
 
     def newest_file(self, folder: Path) -> Path | None:
         found = sorted(folder.glob("segments/*.ndjson"), key=lambda path: path.stat().st_mtime_ns)
