@@ -13,6 +13,7 @@ import pytest
 from papyra.persistence import codec
 from tests.faults_files.golden import expected_of
 from tests.faults_files.works import WORKS, open_segments
+from tests.faults_files.works import everything as everything_in
 from tests.unit.files.stores import QUICK, REPAIR, everything, fresh, named, opened
 
 if TYPE_CHECKING:
@@ -83,11 +84,17 @@ async def test_f17_every_single_file_of_a_golden_store_is_clean_and_stays_as_it_
 async def test_f17_a_golden_set_of_rotated_files_is_read_whole(folder: Path, tmp_path: Path) -> None:
     if not WORKS["rotate, seal and drop"].is_there:
         pytest.skip("this store is not part of this version")
-    shutil.copytree(folder, tmp_path / "segments")
-    store = open_segments(tmp_path, fs=QUICK)
-    counted = sum(len(file.read_bytes().splitlines()) for file in folder.iterdir())
-    assert sum((await store.counts()).values()) == counted
-    await store.aclose()
+    shutil.copytree(folder, tmp_path / "set")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    meant = by_kind(expected(folder))
+    for _ in range(2):
+        store = open_segments(tmp_path / "set", name="log.ndjson", fs=QUICK)
+        found = [record for record in await everything_in(store) if record.incarnation == ""]
+        assert [record for record, one in zip(found, meant, strict=True) if not agrees(record, one)] == []
+        assert (await store.scan()).anomalies == ()
+        await store.append([fresh(1)])
+        await store.aclose()
+    assert {name: (tmp_path / "set" / name).read_bytes() for name in before} == before
 
 
 async def test_f17_what_is_written_today_is_to_the_byte_what_was_written_then(tmp_path: Path) -> None:

@@ -92,10 +92,10 @@ def open_file(folder: Path, **options: Any) -> BasePersistence:
     return JsonFilePersistence(folder / NAME, **options)
 
 
-def open_segments(folder: Path, **options: Any) -> BasePersistence:
+def open_segments(folder: Path, *, name: str = "segments", **options: Any) -> BasePersistence:
     """Open a store whose segments are so small that a few records fill one."""
     cls = importlib.import_module(ROTATING).RotatingFilePersistence
-    store: BasePersistence = cls(folder / "segments", **{"max_bytes": 1_500, "max_files": 4, **options})
+    store: BasePersistence = cls(folder / name, **{"max_bytes": 1_500, "max_files": 4, **options})
     return store
 
 
