@@ -216,11 +216,15 @@ class JsonFilePersistence(BasePersistence):
 
         return await self._run_reading(job)
 
+    def _close_file(self) -> None:
+        with translated(self._path):
+            self._file.close()
+
     async def _close(self) -> None:
         if self._pid != os.getpid():
             return
         try:
-            await self._writer.aclose(self._file.close)
+            await self._writer.aclose(self._close_file)
         finally:
             await self._run_reading(self._index.close)
             self._reader.shutdown(wait=False)
