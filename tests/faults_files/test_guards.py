@@ -160,3 +160,13 @@ async def test_a_page_that_was_lost_is_never_another_one_that_looks_like_it(path
         await store.compact(RetentionPolicy(max_records=3))
         with pytest.raises(PersistenceError, match="begin again"):
             await store.read(RecordQuery(kind=RecordKind.EVENT, limit=6, cursor=page.cursor))
+
+
+async def test_lives_that_ended_one_after_the_other_in_their_first_write_are_crashes_and_no_damage(
+    path: Path,
+) -> None:
+    lives = [f"01JDGH5Q7W000000000000LF0{number}" for number in range(1, 4)]
+    path.write_bytes(SOUND + b"".join(line(1, incarnation=life)[:95] + b"\n" for life in lives))
+    assert await named(path) == ["torn_tail"]
+    await recovered(path)
+    assert await named(path) == []
