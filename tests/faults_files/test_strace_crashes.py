@@ -40,7 +40,7 @@ from tests.unit.files.stores import entries_of
 FLOORS: dict[str, dict[str, int]] = json.loads(
     Path(__file__).with_name("crash_points.json").read_text(encoding="utf-8")
 )
-STEP = BUDGET.pick(quick=10, ci=2, whole=1)
+STEP = BUDGET.pick(quick=10, ci=5, whole=1)
 AFTER = one(77, incarnation="01JDGH5Q7W000000000000AFTR")
 LATER = [one(seq, incarnation="01JDGH5Q7W0000000000LATER0") for seq in (1, 2, 3)]
 EVERY_ONE = [*BEFORE, *(record for batch in BATCHES for record in batch), *MANY, *LATER, AFTER]

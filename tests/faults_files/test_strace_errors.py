@@ -16,8 +16,8 @@ from tests.faults_files.works import WORKS
 if TYPE_CHECKING:
     from pathlib import Path
 
-STEP = BUDGET.pick(quick=12, ci=4, whole=1)
-ERRORS = BUDGET.pick(quick=["EIO"], ci=["EIO", "ENOSPC"], whole=["EIO", "ENOSPC"])
+STEP = BUDGET.pick(quick=12, ci=8, whole=1)
+ERRORS = BUDGET.pick(quick=["EIO"], ci=["EIO"], whole=["EIO", "ENOSPC"])
 TRIED_AGAIN = ("write", "pwritev2", "fsync", "fdatasync", "openat", "pread64", "ftruncate", "flock")
 NAMES = [name for name in WORKS if BUDGET is Budget.WHOLE or name in {"append after a tear", "repair"}]
 

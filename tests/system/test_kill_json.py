@@ -28,8 +28,8 @@ from tests.system.appender import record
 ROOT = Path(__file__).resolve().parents[2]
 REPAIR = PersistenceRecoveryConfig(PersistenceRecoveryMode.REPAIR)
 WRITTEN_BY_A_REPAIR = {EventType.RECOVERY_RUN, EventType.RECORDS_LOST}
-ROUNDS = BUDGET.pick(quick=2, ci=4, whole=60)
-SECONDS = BUDGET.pick(quick=2.0, ci=3.0, whole=40.0)
+ROUNDS = BUDGET.pick(quick=2, ci=2, whole=60)
+SECONDS = BUDGET.pick(quick=2.0, ci=2.0, whole=40.0)
 LONGEST_LIFE_SECONDS = 0.25
 
 
