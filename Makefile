@@ -6,7 +6,7 @@ MANAGE := $(BIN)/python example_project/manage.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test check bench docs soak
+.PHONY: help demo serve test check bench docs soak faults
 
 define install
 @command -v "$(PYTHON)" >/dev/null || { echo "papyra: Python 3.11 or newer is needed, and there is no $(PYTHON); \
@@ -53,3 +53,9 @@ docs:  ## build docs/_build/html; a warning is an error
 soak:  ## kill the example a hundred times and look for what was lost (PAPYRA_KILLS=100)
 	$(call install,test)
 	@PAPYRA_KILLS=$${PAPYRA_KILLS:-100} $(BIN)/python -m pytest -s tests/system/example/test_kill.py
+
+faults:  ## break the stores of files in every known way, and take each guard out in turn (PAPYRA_FAULTS=ci: less)
+	$(call install,test)
+	@PAPYRA_FAULTS=$${PAPYRA_FAULTS:-whole} $(BIN)/python -m pytest -s -o faulthandler_timeout=1200 \
+	    tests/faults_files tests/system/test_kill_json.py tests/contract/test_json_damage.py $(ARGS)
+	@$(BIN)/python tools/try_mutants.py $(MUTANTS)

@@ -30,7 +30,7 @@ REPAIRS: Mapping[PersistenceAnomalyType, str] = MappingProxyType(
         PersistenceAnomalyType.OUT_OF_ORDER: "puts the records in order; every record is kept",
         PersistenceAnomalyType.BAD_HEADER: "writes the header anew, the old one goes to quarantine",
         PersistenceAnomalyType.BAD_FOOTER: "writes the footer anew, the old one goes to quarantine",
-        PersistenceAnomalyType.FOREIGN_FILE: "moves the file to quarantine",
+        PersistenceAnomalyType.FOREIGN_FILE: "nothing: what is not of this store is never touched",
         PersistenceAnomalyType.NEWER_FORMAT: "nothing: install the version that wrote it, which can read it",
     }
 )

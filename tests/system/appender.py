@@ -35,8 +35,8 @@ def record(incarnation: str, kind: RecordKind, seq: int) -> Record:
 
 
 class Appender:
-    def __init__(self, path: str, ack_log: str, incarnation: str) -> None:
-        self._store = JsonFilePersistence(path)
+    def __init__(self, path: str, ack_log: str, incarnation: str, fsync: str) -> None:
+        self._store = JsonFilePersistence(path, fsync=fsync, fsync_interval_seconds=0.01)
         self._log = Path(ack_log).open("ab", buffering=0)  # noqa: SIM115  # to the end
         self._incarnation = incarnation
         self._last = dict.fromkeys(RecordKind, 0)
@@ -66,9 +66,9 @@ class Appender:
 
 
 async def main() -> None:
-    path, ack_log, incarnation = sys.argv[1:]
+    path, ack_log, incarnation, fsync = sys.argv[1:]
     with suppress(StoreUnavailableError):
-        await Appender(path, ack_log, incarnation).run()
+        await Appender(path, ack_log, incarnation, fsync).run()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from papyra.clock import mint_incarnation
 from papyra.persistence import codec
-from papyra.persistence.json import JsonFilePersistence
+from papyra.persistence.json import FsyncPolicy, JsonFilePersistence
 from papyra.persistence.models import (
     EventType,
     PersistedEvent,
@@ -22,20 +22,21 @@ from papyra.persistence.models import (
     RecordKind,
 )
 from papyra.persistence.query import RecordQuery
+from tests.faults_files.budget import BUDGET
 from tests.system.appender import record
 
 ROOT = Path(__file__).resolve().parents[2]
 REPAIR = PersistenceRecoveryConfig(PersistenceRecoveryMode.REPAIR)
 WRITTEN_BY_A_REPAIR = {EventType.RECOVERY_RUN, EventType.RECORDS_LOST}
-ROUNDS = 14
-SECONDS = 9.0
+ROUNDS = BUDGET.pick(quick=2, ci=2, whole=60)
+SECONDS = BUDGET.pick(quick=2.0, ci=2.0, whole=40.0)
 LONGEST_LIFE_SECONDS = 0.25
 
 
-def live_and_die(path: Path, ack_log: Path, incarnation: str) -> None:
+def live_and_die(path: Path, ack_log: Path, incarnation: str, fsync: FsyncPolicy) -> None:
     """Let a process append until a random moment after its first acknowledgement, and kill it."""
     before = ack_log.stat().st_size if ack_log.exists() else 0
-    command = [sys.executable, "-m", "tests.system.appender", str(path), str(ack_log), incarnation]
+    command = [sys.executable, "-m", "tests.system.appender", str(path), str(ack_log), incarnation, fsync]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 20
         while not (ack_log.exists() and ack_log.stat().st_size > before):
@@ -73,19 +74,22 @@ async def check(path: Path, acks: list[Record]) -> None:
             assert one == record(one.incarnation, one.kind, one.seq), "not acknowledged: whole or absent"
 
 
+@pytest.mark.parametrize("fsync", FsyncPolicy)
 @pytest.mark.parametrize("is_repaired", [False, True])
 def test_i1_i5_i6_killed_at_any_moment_an_acknowledged_record_is_there(
-    tmp_path: Path, *, is_repaired: bool
+    tmp_path: Path, *, is_repaired: bool, fsync: FsyncPolicy
 ) -> None:
     path, ack_log = tmp_path / "log.ndjson", tmp_path / "acknowledged"
-    deadline = time.monotonic() + SECONDS / 2
-    for _ in range(ROUNDS // 2):
-        live_and_die(path, ack_log, mint_incarnation(time.time()))  # noqa: TID251  # a name, and no more
+    deadline = time.monotonic() + SECONDS
+    lives = 0
+    while lives < ROUNDS and time.monotonic() < deadline:
+        lives += 1
+        incarnation = mint_incarnation(time.time())  # noqa: TID251  # a name, and no more
+        live_and_die(path, ack_log, incarnation, fsync)
         if is_repaired:
             asyncio.run(repair(path))
-        if time.monotonic() > deadline:
-            break
     acks = acknowledged(ack_log)
+    print(f"\n{fsync}: killed {lives} times, {len(acks)} records acknowledged")  # noqa: T201  # the evidence
     assert len(acks) > 100
     asyncio.run(check(path, acks))
     asyncio.run(repair(path))

@@ -285,10 +285,11 @@ class FileCheck:
         if following is None or following.sort is Sort.LEGACY:
             return True
         head = following.head
-        if head is None:
-            return False
         if remains.startswith(_FRAME_OF_ITS_OWN):
-            return True
+            return head is not None
+        if head is None:  # another life may have ended in its first write
+            claim = claimed_identity(following.text) if is_torn(following.text) else None
+            return claim is not None and claim.incarnation != self._incarnation
         return head.incarnation != self._incarnation or following.text.startswith(remains)
 
     def _damaged(self, piece: Piece, type_: PersistenceAnomalyType, detail: str) -> None:

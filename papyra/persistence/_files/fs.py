@@ -134,7 +134,11 @@ class LocalFs:
     """The operating system's own file calls."""
 
     def open(self, path: Path, access: Access) -> int:
-        return os.open(path, access.value | os.O_CLOEXEC, 0o666)
+        flags = access.value | os.O_CLOEXEC
+        try:
+            return os.open(path, flags | os.O_NONBLOCK, 0o666)  # a pipe would hold us up for ever
+        except BlockingIOError:  # a file that another program has a lease on
+            return os.open(path, flags, 0o666)
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -302,6 +306,7 @@ _ADVICE = {
     errno.ENOENT: "create the folder first, or correct the path",
     errno.ENOTDIR: "a part of the path is a file; correct the path",
     errno.EISDIR: "this is a folder; name a file in it",
+    errno.ESPIPE: "this is a pipe or a device; move it away, or name a file",
     errno.EACCES: "give this user read and write permission on the file and its folder",
     errno.EPERM: "give this user read and write permission on the file and its folder",
     errno.EROFS: "the file system is read-only; scan and inspect still work",
