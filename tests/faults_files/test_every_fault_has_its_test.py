@@ -92,7 +92,7 @@ FAULT_MODEL = {
         ERRORS,
         f"{HERE}/test_strace_errors.py::test_f8_a_call_that_is_interrupted_is_made_again",
         f"{CRASHING}::test_i1_whichever_call_fails_the_acknowledged_is_there",
-        f"{CRASHING}::test_i1_a_sync_that_failed_acknowledges_nothing_now_or_later",
+        f"{CRASHING}::test_i1_syncs_that_failed_acknowledge_nothing_that_a_power_loss_may_take",
         f"{CRASHING}::test_a_medium_that_cannot_be_read_is_told_and_not_repaired",
     ],
     "F9 a sync that takes long, or may not be believed": [

@@ -127,6 +127,7 @@ async def test_a_doubt_outlives_a_loss_of_power(path: Path) -> None:
     store = JsonFilePersistence(path, fs=fs)
     await store.append([known(1)])
     fs.fail("sync", errno.EIO, times=1)
+    fs.fail("sync_all", errno.EIO)  # nor does a new file in its place become durable
     with pytest.raises(StoreFailedError):
         await store.append([known(2)])
     fs.cut_power(PowerLoss.ALL_GONE)

@@ -283,7 +283,7 @@ asyncio.run(main())
 def test_f7_trial_5_a_limit_that_tears_a_batch_costs_only_what_was_refused(path: Path) -> None:
     code, said, errors = ran(SMALL, path, "me")
     assert code == 0, errors
-    assert int(errors) > 5
+    assert int(errors.splitlines()[-1]) > 5  # below what the store logged
     assert numbers_of(path) == {"me": [int(text) for text in said]}
     assert "61" in said
     assert findings(path) == []
