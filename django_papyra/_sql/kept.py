@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Q
+from django.db.models import Min, Q
 
 from django_papyra._sql.lease import removals
 from django_papyra.mapping import stored
@@ -42,11 +43,19 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Aged:
-    """From ``first`` on, everything before ``young`` is older than ``cutoff``."""
+    """From ``start`` to ``seen`` every row is older than ``cutoff`` or later than now, up to ``next_to_come``.
+
+    The last old one stands before ``first``.
+    """
 
     cutoff: float
+    start: int
     first: int
-    young: int
+    seen: int
+    next_to_come: float = inf
+
+    def holds(self, cutoff: float, now: float, start: int) -> bool:
+        return self.cutoff <= cutoff and now < self.next_to_come and self.start <= start
 
 
 class KeptWindow:
@@ -72,7 +81,7 @@ class KeptWindow:
         if policy.max_records is not None or policy.max_total_bytes is not None:
             first = self._first_fitting(policy, newest)
         if policy.max_age_seconds is not None:
-            first = self._first_young(first, now - policy.max_age_seconds, newest)
+            first = self._first_young(first, policy.max_age_seconds, now, newest)
         return first
 
     def _first_fitting(self, policy: RetentionPolicy, newest: int) -> int:
@@ -106,14 +115,24 @@ class KeptWindow:
             run.bytes -= size
             run.first = row_id + 1
 
-    def _first_young(self, first: int, cutoff: float, newest: int) -> int:
-        start = first
-        if self._aged is not None and self._aged.cutoff <= cutoff and self._aged.first <= first:
-            start = max(first, self._aged.young)
-        rows = stored(self._kind, self._alias).filter(id__gte=start, timestamp__gte=cutoff)
-        young = _id(rows.order_by("id"))
-        self._aged = _Aged(cutoff, first, newest + 1 if young is None else young)
-        return self._aged.young
+    def _first_young(self, fitting: int, age: float, now: float, newest: int) -> int:
+        cutoff, before = now - age, self._aged
+        if before is None or not before.holds(cutoff, now, fitting):
+            before = _Aged(cutoff, fitting, fitting, fitting)
+        first, seen, to_come = max(before.first, fitting), max(before.seen, fitting), before.next_to_come
+        rows = stored(self._kind, self._alias).filter(id__gte=seen, id__lte=newest).order_by("id")
+        found = rows.filter(timestamp__gte=cutoff).values_list("id", "timestamp").first()
+        if first == seen and (found is None or found[1] <= now):
+            first = seen = newest + 1 if found is None else found[0]
+        else:  # what is yet to come is as old as what is behind it
+            young = _id(rows.filter(timestamp__gte=cutoff, timestamp__lte=now))
+            passed = rows if young is None else rows.filter(id__lt=young)
+            old = _id(passed.filter(timestamp__lt=cutoff).order_by("-id"))
+            first, seen = first if old is None else old + 1, newest + 1 if young is None else young
+            earliest = passed.filter(timestamp__gt=now).aggregate(at=Min("timestamp"))["at"]
+            to_come = to_come if earliest is None else min(to_come, earliest)
+        self._aged = _Aged(cutoff, before.start, first, seen, to_come)
+        return first
 
     def _sizes(self, start: int, *, is_upward: bool) -> Iterator[tuple[int, int]]:
         rows = (

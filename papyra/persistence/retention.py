@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from papyra.persistence.models import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 CLOCK_TOLERANCE_SECONDS = 300.0
 """A wall clock that drifts or is set by less is followed at once."""
@@ -45,7 +45,7 @@ class RetentionPolicy:
     """How much history each kind keeps; ``None`` means no limit, ``0`` keep none.
 
     The limits hold for each kind by itself, over the whole store; a nested policy replaces them for its kind.
-    Bytes are stored bytes, age is the record's own time.
+    Bytes are stored bytes. Age is the record's own time, clamped to now; see `AgeWalk`.
     """
 
     max_records: int | None = None
@@ -99,26 +99,75 @@ def first_kept(stored: Sequence[Storable], policy: RetentionPolicy, *, now: floa
     The kept records are always the newest run, so the answer is one number that every backend can act on:
     a list slice, an ``XTRIM MINID``, a ``DELETE … id <``. Only what has to be looked at is looked at.
     """
+    fitting = first_fitting(stored, policy)
+    # Last: clocks may step back, so age is not sorted.
+    return AgeWalk().first_kept(
+        len(stored), lambda at: stored[at].timestamp, fitting, policy.max_age_seconds, now
+    )
+
+
+def first_fitting(stored: Sequence[Storable], policy: RetentionPolicy) -> int:
+    """Return the index from which on count and bytes are within their limits."""
     first = 0
     if policy.max_records is not None:
         first = max(first, len(stored) - policy.max_records)
-    if policy.max_total_bytes is not None:
-        first = _first_that_fits(stored, first, policy.max_total_bytes)
-    if policy.max_age_seconds == 0:
-        return len(stored)
-    if policy.max_age_seconds is not None:  # last: clocks may step back, so age is not sorted
-        cutoff = now - policy.max_age_seconds
-        while first < len(stored) and stored[first].timestamp < cutoff:
-            first += 1
-    return first
-
-
-def _first_that_fits(stored: Sequence[Storable], first: int, budget: int) -> int:
-    fitting = len(stored)
+    if policy.max_total_bytes is None:
+        return first
+    budget, fitting = policy.max_total_bytes, len(stored)
     while fitting > first and stored[fitting - 1].size <= budget:
         fitting -= 1
         budget -= stored[fitting].size
     return fitting
+
+
+class AgeWalk:
+    """Where age cuts one growing history, for whoever asks again and again: what was seen is not seen again.
+
+    A record whose time is yet to come is as old as those behind it, so that it holds nothing up; with nothing
+    old behind it, it is new. The answer is the same as without a memory, whatever the clock does.
+    """
+
+    def __init__(self) -> None:
+        self._begin(0)
+
+    def _begin(self, start: int) -> None:
+        self._start = self._first = self._seen = start
+        self._newest_old, self._next_to_come = float("-inf"), float("inf")
+
+    def first_kept(
+        self, count: int, time_of: Callable[[int], float], fitting: int, max_age: float | None, now: float
+    ) -> int:
+        """Return the index of the oldest of ``count`` records to keep, at least ``fitting``."""
+        if max_age is None:
+            return fitting
+        if max_age == 0:
+            return count
+        cutoff = now - max_age
+        has_seen_it = self._start <= fitting <= self._seen
+        if not has_seen_it or cutoff <= self._newest_old or now >= self._next_to_come:
+            self._begin(fitting)
+        for at in range(self._seen, count):
+            time = time_of(at)
+            if time < cutoff:
+                self._newest_old = max(self._newest_old, time)
+                self._first = at + 1
+            elif time > now:
+                self._next_to_come = min(self._next_to_come, time)
+            else:
+                break
+            self._seen = at + 1
+        return max(self._first, fitting)
+
+    def forget(self, count: int) -> None:
+        """Hear that the oldest ``count`` are gone."""
+        self._start, self._first, self._seen = (
+            max(at - count, 0) for at in (self._start, self._first, self._seen)
+        )
+
+    def cut(self, count: int) -> None:
+        """Hear that all but the oldest ``count`` are gone, or in another place."""
+        if count < self._seen:
+            self._begin(0)
 
 
 class Course(NamedTuple):
@@ -157,19 +206,10 @@ def first_staying(
 ) -> tuple[int, int]:
     """Return the index of the oldest record of one kind to stay, and how many more the cap held back.
 
-    From ``first_fitting`` on, count and bytes are within their limits. A record whose time is yet to come is
-    as old as those behind it, so that it holds nothing up; with nothing old behind it, it is new.
+    From ``first_fitting`` on, count and bytes are within their limits.
     """
-    count, first = len(timestamps), first_fitting
-    if max_age_seconds is None:
-        return first, 0
-    if max_age_seconds == 0:
-        first = count
-    cutoff, at = removal.now - max_age_seconds, first
-    while at < count and not cutoff <= timestamps[at] <= removal.now:
-        at += 1
-        if timestamps[at - 1] < cutoff:
-            first = at
+    count = len(timestamps)
+    first = AgeWalk().first_kept(count, timestamps.__getitem__, first_fitting, max_age_seconds, removal.now)
     if removal.max_share_by_age >= 1:
         return first, 0
     most = max(first_fitting, int(count * removal.max_share_by_age), 1)

@@ -5,21 +5,15 @@ from __future__ import annotations
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.persistence import codec
 from papyra.persistence.models import KindStats, RecordKind
-from papyra.persistence.retention import (
-    Removable,
-    Removal,
-    RetentionPolicy,
-    Stored,
-    first_kept,
-    first_staying,
-)
+from papyra.persistence.retention import AgeWalk, Removable, Removal, RetentionPolicy, first_staying
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from papyra.persistence._files.lines import Piece
 
 _KINDS = {kind.value: kind for kind in RecordKind}
@@ -46,7 +40,7 @@ class Columns:
         self._bytes = 0
         self._oldest = float("inf")
         self._newest = float("-inf")
-        self._first = 0
+        self._ages = AgeWalk()
         self.is_merged = False
         """Whether offsets are not in order, because the files were merged by time."""
 
@@ -100,7 +94,7 @@ class Columns:
             self._bytes = self._starts[count]
         for column in (self.offsets, self.lengths, self.timestamps, self.checksums, self._starts):
             del column[count:]
-        self._first = min(self._first, count)
+        self._ages.cut(count)
         return taken
 
     def place_of(self, offset: int) -> int:
@@ -122,31 +116,25 @@ class Columns:
             del column[:count]
         self._starts = array("Q", (start - begin for start in self._starts[count:]))
         self._bytes -= begin
-        self._first = max(self._first - count, 0)
+        self._ages.forget(count)
         self._oldest = min(self.timestamps, default=float("inf"))
         self._newest = max(self.timestamps, default=float("-inf"))
 
     def first_kept(self, policy: RetentionPolicy, now: float) -> int:
-        """Return what `retention.first_kept` says, without walking over what fits.
+        """Return what `retention.first_kept` says, without walking over what fits or what it saw before."""
+        return self._ages.first_kept(
+            len(self), self.timestamps.__getitem__, self._first_fitting(policy), policy.max_age_seconds, now
+        )
 
-        Always asked with the same policy, it begins where it ended: what was let go does not come back.
-        """
-        limit = self._most_fitting(policy)
-        rest = _Rest(self.timestamps, self._first)
-        self._first += first_kept(rest, RetentionPolicy(limit, policy.max_age_seconds), now=now)
-        return self._first
-
-    def _most_fitting(self, policy: RetentionPolicy) -> int | None:
-        limit = policy.max_records
+    def _first_fitting(self, policy: RetentionPolicy) -> int:
+        first = 0 if policy.max_records is None else max(len(self) - policy.max_records, 0)
         if policy.max_total_bytes is not None:
-            fitting = len(self) - bisect_left(self._starts, self._bytes - policy.max_total_bytes)
-            limit = fitting if limit is None else min(limit, fitting)
-        return limit
+            first = max(first, bisect_left(self._starts, self._bytes - policy.max_total_bytes))
+        return first
 
     def first_staying(self, policy: RetentionPolicy, removal: Removal) -> tuple[int, int]:
         """Return what `retention.first_staying` says: where to cut, and how many were held back."""
-        limit = self._most_fitting(policy)
-        first_fitting = 0 if limit is None else max(len(self) - limit, 0)
+        first_fitting = self._first_fitting(policy)
         return first_staying(self.timestamps, first_fitting, policy.max_age_seconds, removal)
 
     def removable(self, policy: RetentionPolicy, removal: Removal) -> Removable:
@@ -169,26 +157,6 @@ def merged_order(times: Sequence[float], families: Sequence[str]) -> list[int]:
         highest[family] = max(highest.get(family, time), time)
         keys.append((highest[family], family, at))
     return [at for _, _, at in sorted(keys)]
-
-
-class _Rest(Sequence[Stored]):
-    """The records from ``first`` on, as retention sees them; sizes were looked at before."""
-
-    def __init__(self, timestamps: array[float], first: int) -> None:
-        self._timestamps = timestamps
-        self._first = first
-
-    def __len__(self) -> int:
-        return len(self._timestamps) - self._first
-
-    @overload
-    def __getitem__(self, index: int) -> Stored: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Stored]: ...
-    def __getitem__(self, index: int | slice) -> Stored | Sequence[Stored]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        return Stored(self._timestamps[self._first + index], 0)
 
 
 def checksum_of(text: bytes) -> int:

@@ -30,7 +30,7 @@ from papyra.persistence.models import (
     StoreStats,
 )
 from papyra.persistence.query import Page, ProgressCallback, RecordQuery
-from papyra.persistence.retention import RetentionPolicy, first_kept
+from papyra.persistence.retention import AgeWalk, RetentionPolicy, first_fitting, first_kept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,6 +81,7 @@ class _Kind:
         self._streams: dict[str, _Stream] = {}
         self._next = 0
         self._due = _TRIM_EVERY
+        self._ages = AgeWalk()
 
     @property
     def is_due(self) -> bool:
@@ -114,7 +115,11 @@ class _Kind:
 
     def kept_span(self, policy: RetentionPolicy, now: float) -> tuple[int, int]:
         """Return the positions from the oldest line to keep up to, not including, the next to come."""
-        return self._next - len(self.lines) + first_kept(self.lines, policy, now=now), self._next
+        lines, fitting = self.lines, first_fitting(self.lines, policy)
+        first = self._ages.first_kept(
+            len(lines), lambda at: lines[at].timestamp, fitting, policy.max_age_seconds, now
+        )
+        return self._next - len(lines) + first, self._next
 
     def between(self, low: int, high: int) -> list[_Line]:
         """Return the lines at these positions that are still here."""
@@ -129,6 +134,7 @@ class _Kind:
     def drop(self, going: int) -> None:
         dropped = self.lines[:going]
         del self.lines[:going]
+        self._ages.forget(going)
         for line in dropped:
             stream = self._streams[line.incarnation]
             self.bytes -= line.size

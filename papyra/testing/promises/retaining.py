@@ -74,8 +74,18 @@ class Retaining(Harness):
 
     async def test_a_record_from_the_future_is_young(self) -> None:
         async with self.opened(RetentionPolicy(max_age_seconds=500)) as backend:
-            await backend.append(aged(event, OLD, FUTURE, OLD, YOUNG))
+            await backend.append(aged(event, OLD, FUTURE, YOUNG, OLD))
             assert await self._addresses(backend) == ["orders:1", "orders:2", "orders:3"]
+
+    async def test_a_record_from_the_future_holds_up_nothing_that_is_old(self) -> None:
+        async with self.opened(RetentionPolicy(max_age_seconds=500)) as backend:
+            await backend.append(aged(event, FUTURE, OLD, FUTURE))
+            assert await self._addresses(backend) == ["orders:2"]
+            await backend.append(aged(event, YOUNG, OLD))
+            assert await self._addresses(backend) == ["orders:2", "orders:0", "orders:1"]
+            await backend.compact()
+            assert (await backend.counts())[RecordKind.EVENT] == 3
+            assert await self._addresses(backend) == ["orders:2", "orders:0", "orders:1"]
 
     async def _addresses(self, backend: BasePersistence) -> list[str]:
         return [str(getattr(record, "actor_address", "")) for record in await self.stored(backend)]

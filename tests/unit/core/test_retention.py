@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from papyra.persistence.backends import retention as published
 from papyra.persistence.models import RecordKind
-from papyra.persistence.retention import UNLIMITED, RetentionPolicy, Stored, first_kept
+from papyra.persistence.retention import UNLIMITED, AgeWalk, RetentionPolicy, Stored, first_kept
 
 NOW = 1_000.0
 STORED = st.lists(st.builds(Stored, st.floats(0, 2_000).map(round), st.integers(1, 50)), max_size=30)
@@ -58,6 +58,7 @@ def test_applying_it_again_takes_nothing_more(stored: list[Stored], policy: Rete
 
 @given(STORED, POLICIES, st.integers(0, 500))
 def test_time_only_takes_more(stored: list[Stored], policy: RetentionPolicy, later: int) -> None:
+    stored = [one for one in stored if one.timestamp <= NOW]  # what is yet to come is young once it has come
     assert first_kept(stored, policy, now=NOW + later) >= first_kept(stored, policy, now=NOW)
 
 
@@ -71,7 +72,9 @@ def times(*ages: float) -> list[Stored]:
         ((20, 20, 5), 2),
         ((5, 20, 5), 0),
         ((20, 10, 5), 1),
-        ((20, -99, 20), 1),
+        ((20, -99, 20), 3),
+        ((20, -99, -99, 20, 5), 4),
+        ((5, 20), 0),
         ((-99, 5, 20), 0),
         ((-99,), 0),
         ((20, -99), 1),
@@ -82,6 +85,51 @@ def test_age_takes_a_prefix_and_none_that_is_young_by_its_own_time(
     ages: tuple[float, ...], first: int
 ) -> None:
     assert first_kept(times(*ages), RetentionPolicy(max_age_seconds=10), now=NOW) == first
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "forget", "cut", "look"]), st.integers(0, 10), st.integers(-60, 60)),
+        max_size=60,
+    ),
+    st.integers(1, 30),
+)
+def test_what_a_walk_remembers_changes_no_answer_whatever_the_clock_does(
+    steps: list[tuple[str, int, int]], age: int
+) -> None:
+    walk, times, now = AgeWalk(), list[float](), NOW
+    for step, count, number in steps:
+        match step:
+            case "add":
+                times.append(now - number)
+            case "forget":
+                walk.forget(min(count, len(times)))
+                del times[:count]
+            case "cut":
+                walk.cut(count)
+                del times[count:]
+            case _:
+                now += number
+        for fitting in (0, count // 2):
+            if fitting <= len(times):
+                found = walk.first_kept(len(times), times.__getitem__, fitting, age, now)
+                assert found == AgeWalk().first_kept(len(times), times.__getitem__, fitting, age, now)
+
+
+def test_a_clock_set_back_makes_no_walk_look_at_what_it_saw() -> None:
+    looked = 0
+
+    def time_of(at: int) -> float:
+        nonlocal looked
+        looked += 1
+        return NOW + at
+
+    walk = AgeWalk()
+    for back in range(100):
+        assert walk.first_kept(1_000, time_of, 0, 10, NOW - 1 - back) == 0
+    assert looked <= 1_100
+    assert walk.first_kept(1_000, time_of, 0, 10, NOW + 100) == 90
+    assert looked <= 1_200
 
 
 def test_a_run_that_just_fits_is_kept_whole() -> None:

@@ -229,19 +229,21 @@ LIMITS = st.none() | st.integers(0, 60)
     rows=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), max_size=12),
     more=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), max_size=5),
     limits=st.tuples(LIMITS, LIMITS, LIMITS),
+    times=st.tuples(st.integers(0, 100), st.integers(0, 100)),
 )
 def test_i10_the_columns_keep_what_the_rule_keeps(
     rows: list[tuple[int, int]],
     more: list[tuple[int, int]],
     limits: tuple[int | None, int | None, int | None],
+    times: tuple[int, int],
 ) -> None:
     policy = RetentionPolicy(limits[0], limits[1], limits[2])
     columns, stored = Columns(), []
-    for batch in (rows, more):
+    for batch, now in zip((rows, more), times, strict=True):
         for timestamp, size in batch:
             columns.add(Piece(Sort.LEGACY, 0, b"x" * (size - 1), 1), timestamp)
             stored.append(Stored(timestamp, size))
-        assert columns.first_kept(policy, 60.0) == first_kept(stored, policy, now=60.0)
+        assert columns.first_kept(policy, now) == first_kept(stored, policy, now=now)
 
 
 async def test_a_tail_scan_reads_back_to_the_newest_clean_mark_only(path: Path) -> None:
