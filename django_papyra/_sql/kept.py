@@ -43,7 +43,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Aged:
-    """From ``start`` to ``seen`` every row is older than ``cutoff`` or later than now, up to ``next_to_come``.
+    """From ``start`` to ``seen`` every row is older than ``cutoff`` or, up to ``next_to_come``, yet to come.
 
     The last old one stands before ``first``.
     """

@@ -288,6 +288,11 @@ class Backlog:
             seq, timestamp = self.stamps.take(RecordKind.EVENT), self.stamps.time()
             self._add(self._event_of(EventType.RECORDS_LOST, note, seq, timestamp), RECORD_OVERHEAD)
 
+    def count_dropped(self, records: Iterable[Storable]) -> None:
+        """Count records that the store let go, and of which it stores the loss notes."""
+        for record in records:
+            self.dropped[record.kind] += 1
+
     def is_done(self, order: int) -> bool:
         """Whether nothing that was pushed up to ``order`` (a former ``last_order``) waits any more."""
         heads = [queue[0] for _, queue in self._fronts if queue]

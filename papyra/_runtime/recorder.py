@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Final, cast
 from papyra._runtime.backlog import Storable, count_of, is_loss_note, singles
 from papyra._runtime.intake import Intake
 from papyra._runtime.texts import error_text
-from papyra.exceptions import AppendError, BackendClosedError, PersistenceError, StoreUnavailableError
+from papyra.exceptions import (
+    AppendError,
+    BackendClosedError,
+    PersistenceError,
+    RecordDroppedError,
+    StoreUnavailableError,
+)
 from papyra.payloads import DEFAULT_LIMITS
 from papyra.persistence import codec
 from papyra.persistence.models import PersistedDeadLetter
@@ -214,17 +220,21 @@ class Recorder(Intake):
 
     def _note_refused(self, batch: Sequence[Storable], error: AppendError) -> int:
         records = [record for each in batch for record in singles(each)]
-        refused = {at: error_text(cause) for at, cause in error.refused if 0 <= at < len(records)}
+        refused = {at: cause for at, cause in error.refused if 0 <= at < len(records)}
         if not refused:
             raise StoreUnavailableError("the store refused records, but did not say which") from error
-        for position, cause in refused.items():
-            level = logging.CRITICAL if is_loss_note(records[position]) else logging.ERROR
-            _log.log(level, "the store refused a %s for good: %s", records[position].kind, cause)
-        self._backlog.note_refused(
-            (records[position], self._sealing.redact(cause)) for position, cause in refused.items()
-        )
+        let_go = [at for at, cause in refused.items() if isinstance(cause, RecordDroppedError)]
+        self._backlog.count_dropped(
+            records[at] for at in let_go
+        )  # which ones they are, the store notes itself
+        lost = [(records[at], error_text(refused[at])) for at in refused.keys() - set(let_go)]
+        for record, cause in lost:
+            level = logging.CRITICAL if is_loss_note(record) else logging.ERROR
+            _log.log(level, "the store refused a %s for good: %s", record.kind, cause)
+        self._backlog.note_refused((record, self._sealing.redact(cause)) for record, cause in lost)
         self._last_error = error
-        self._tell(f"the store refused {len(refused)} records for good", error)
+        verb = "refused" if lost else "let go of"
+        self._tell(f"the store {verb} {len(refused)} records for good", error)
         self._go_on()
         return len(refused)
 

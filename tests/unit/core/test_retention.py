@@ -89,7 +89,9 @@ def test_age_takes_a_prefix_and_none_that_is_young_by_its_own_time(
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["add", "forget", "cut", "look"]), st.integers(0, 10), st.integers(-60, 60)),
+        st.tuples(
+            st.sampled_from(["add", "forget", "cut", "look"]), st.integers(0, 10), st.integers(-60, 60)
+        ),
         max_size=60,
     ),
     st.integers(1, 30),

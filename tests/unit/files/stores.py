@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,21 @@ class QuickFs(LocalFs):
         del folder
 
 
+class GatedFs(QuickFs):
+    """Holds the writes of records while the gate is shut."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        if not self.gate.is_set() and b'"event"' in bytes(data):
+            self.entered.set()
+            assert self.gate.wait(10)
+        return super().write(fd, data)
+
+
 QUICK = QuickFs()
 REPAIR = PersistenceRecoveryConfig(PersistenceRecoveryMode.REPAIR)
 QUARANTINE = PersistenceRecoveryConfig(PersistenceRecoveryMode.QUARANTINE)
@@ -73,6 +90,23 @@ async def opened(path: Path, **options: Any) -> AsyncIterator[JsonFilePersistenc
     """Open the store at ``path`` for the time of a block."""
     async with JsonFilePersistence(path, **{"fs": QUICK, **options}) as store:
         yield store
+
+
+@asynccontextmanager
+async def hanging(
+    path: Path, overflow: str, fsync: str = "os"
+) -> AsyncIterator[tuple[GatedFs, JsonFilePersistence, asyncio.Task[None]]]:
+    """Give a store whose thread hangs in writing event 1, and whose queue is full with one more record."""
+    fs = GatedFs()
+    async with opened(path, fs=fs, overflow=overflow, fsync=fsync, max_queue_bytes=1) as store:
+        await store.append([known(100, incarnation="other")])
+        fs.gate.clear()
+        first = asyncio.create_task(store.append([known(1)]))
+        assert await asyncio.to_thread(fs.entered.wait, 10)
+        try:
+            yield fs, store, first
+        finally:
+            fs.gate.set()
 
 
 async def everything(store: JsonFilePersistence) -> dict[str, list[Record]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import threading
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,52 +15,21 @@ from papyra.exceptions import (
     StoreBusyError,
     StoreFullError,
 )
+from papyra.persistence import codec
 from papyra.persistence.json import JsonFilePersistence
-from papyra.persistence.models import EventType, LossNote, PersistedEvent
+from papyra.persistence.models import EventType, LossNote, PersistedEvent, RecordKind
+from papyra.persistence.ready import ReadyEvent
 from papyra.testing.faults import FaultyFs
 from papyra.testing.records import INCARNATION
-from tests.unit.files.stores import QuickFs, fresh, known, named, numbers, opened
+from tests.unit.files.stores import fresh, hanging, known, named, numbers, opened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-class GatedFs(QuickFs):
-    """Holds the writes of records while the gate is shut."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        if not self.gate.is_set() and b'"event"' in bytes(data):
-            self.entered.set()
-            assert self.gate.wait(10)
-        return super().write(fd, data)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "log.ndjson"
-
-
-@asynccontextmanager
-async def hanging(
-    path: Path, overflow: str, fsync: str = "os"
-) -> AsyncIterator[tuple[GatedFs, JsonFilePersistence, asyncio.Task[None]]]:
-    """Give a store whose thread hangs in writing event 1, and whose queue is full with one more record."""
-    fs = GatedFs()
-    async with opened(path, fs=fs, overflow=overflow, fsync=fsync, max_queue_bytes=1) as store:
-        await store.append([known(100, incarnation="other")])
-        fs.gate.clear()
-        first = asyncio.create_task(store.append([known(1)]))
-        assert await asyncio.to_thread(fs.entered.wait, 10)
-        try:
-            yield fs, store, first
-        finally:
-            fs.gate.set()
 
 
 async def dropped_notes(path: Path) -> list[LossNote | None]:
@@ -100,6 +67,46 @@ async def test_dropped_records_are_told_counted_and_noted_in_the_history(path: P
         LossNote("other", "event", 101, 101, "queue overflow"),
     ]
     assert [seq for seq in await numbers(path) if seq < 100] == [1, 5, 1, 2], "two notes of our own"
+
+
+def run(*seqs: int, incarnation: str = INCARNATION) -> list[ReadyEvent]:
+    """Return events as a recorder hands them over: neighbours become one run on their way."""
+    return [
+        ReadyEvent(seq, RecordKind.EVENT, incarnation, "orders", float(seq), "orders:7", "ActorStarted")
+        for seq in seqs
+    ]
+
+
+async def test_i3_of_runs_that_are_dropped_every_record_is_counted_and_the_exact_ranges_noted(
+    path: Path,
+) -> None:
+    async with hanging(path, "drop_oldest") as (fs, store, first):
+        lots: list[list[Any]] = [
+            run(*range(2, 40)),
+            [*run(40, 41), *run(44, 45, 46)],
+            run(*range(101, 110), incarnation="other"),
+            [*run(*range(47, 60)), codec.encode_ready(run(60, 61))],
+        ]
+        doomed = [await waits(store, *lot) for lot in lots]
+        last = await waits(store, *run(62, 63))  # type: ignore[arg-type]
+        outcomes = await asyncio.gather(*doomed, return_exceptions=True)
+        assert [[at for at, _ in outcome.refused] for outcome in outcomes] == [  # type: ignore[union-attr]
+            [*range(38)],
+            [*range(5)],
+            [*range(9)],
+            [*range(15)],
+        ]
+        assert store.metrics.records_dropped == 38 + 5 + 9 + 15
+        fs.gate.set()
+        await asyncio.gather(first, last)
+        (gap,) = (await store.scan()).anomalies
+        assert "42 to 43" in (gap.detail or ""), "these were never handed over"
+    assert await dropped_notes(path) == [
+        LossNote(INCARNATION, "event", 2, 41, "queue overflow"),
+        LossNote(INCARNATION, "event", 44, 61, "queue overflow"),
+        LossNote("other", "event", 101, 109, "queue overflow"),
+    ]
+    assert [seq for seq in await numbers(path) if seq < 100][:3] == [1, 62, 63]
 
 
 async def test_a_record_alone_that_is_dropped_raises_what_happened(path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from papyra._runtime.recorder import Recorder
 from papyra.exceptions import AppendError, PersistenceError
 from papyra.payloads import MessageRegistry
 from papyra.persistence import codec
 from papyra.persistence.backends.memory import InMemoryPersistence
+from papyra.persistence.base import BasePersistence
 from papyra.persistence.integrity import HistoryCheck, Placement
 from papyra.persistence.models import (
     EventType,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 INCARNATION = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
+Store_co = TypeVar("Store_co", bound=BasePersistence, covariant=True)
 NO_PAUSE = Backoff(first_seconds=0.0, last_seconds=0.0)
 
 
@@ -106,12 +108,12 @@ class Problems:
         self.errors.append(error)
 
 
-class Desk:
+class Desk(Generic[Store_co]):
     """A recorder that has begun, on a scripted store, a manual clock and short pauses."""
 
     def __init__(
         self,
-        store: ScriptedStore,
+        store: Store_co,
         *,
         max_records: int = 1000,
         max_bytes: int = 1 << 20,
@@ -140,7 +142,7 @@ class Desk:
         await self.recorder.aclose(0.0)
 
 
-def is_degraded(desk: Desk) -> bool:
+def is_degraded(desk: Desk[Any]) -> bool:
     """Return what health shows now."""
     return desk.recorder.is_degraded
 

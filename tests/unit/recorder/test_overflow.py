@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RAW: dict[str, Callable[[], Record]] = {"event": event, "audit": audit, "letter": letter}
 
 
-async def full_desk(kinds: Sequence[str], *, max_records: int) -> Desk:
+async def full_desk(kinds: Sequence[str], *, max_records: int) -> Desk[ScriptedStore]:
     """Emit ``kinds`` in order onto a store that hangs with one event in its hands."""
     store = ScriptedStore()
     store.gate.clear()
@@ -203,7 +203,7 @@ async def _play(moves: list[str], max_records: int) -> Checked:
     return store
 
 
-def _compare(store: Checked, desk: Desk, emitted: Counter[str]) -> None:
+def _compare(store: Checked, desk: Desk[ScriptedStore], emitted: Counter[str]) -> None:
     noted = Counter[str]()
     places: set[tuple[str, int]] = set()
     for note, _ in store.notes():
