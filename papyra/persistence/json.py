@@ -80,7 +80,7 @@ class JsonFilePersistence(FileBackend):
             self._quarantine,
             policy=options.fsync,
             interval_seconds=fsync_interval_seconds,
-            on_failure=self._tracker.failed,
+            on_failure=self._tracker.ended,
         )
         self._index = FileIndex(self._find)
 

@@ -46,12 +46,13 @@ WORKING = StoreState()
 
 
 class StateTracker:
-    """Follows what the writes of one store come to; told by one thread at a time, read by any."""
+    """Follows what the writes of one store come to; told and read by any thread."""
 
     def __init__(self, store: str, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._state = WORKING
+        self._has_ended = False
 
     @property
     def state(self) -> StoreState:
@@ -59,9 +60,14 @@ class StateTracker:
         return self._state
 
     def succeeded(self) -> None:
-        """Note that records were stored."""
-        if not self._state.is_ok:
+        """Note that records were stored; one may hear of it after the store's end."""
+        if not self._state.is_ok and not self._has_ended:
             self._change(StoreState(StoreCondition.OK, self._clock.now()))
+
+    def ended(self, error: StoreFailedError) -> None:
+        """Note that nothing more will be stored."""
+        self._has_ended = True
+        self.failed(error)
 
     def failed(self, error: PersistenceError) -> None:
         """Note what ``error`` says of the store; one about the records, or the caller, says nothing."""

@@ -116,7 +116,7 @@ class RotatingFilePersistence(FileBackend):
             max_bytes=max_bytes,
             max_files=max_files,
             retention=self._retention,
-            on_failure=self._tracker.failed,
+            on_failure=self._tracker.ended,
         )
         self._index: ChainIndex = ChainIndex(self._find)
 

@@ -81,6 +81,18 @@ async def test_a_store_that_another_process_writes_to_is_degraded(path: Path) ->
         assert store.state.condition is StoreCondition.DEGRADED
 
 
+async def test_an_append_that_is_told_late_does_not_hide_that_the_store_has_failed(path: Path) -> None:
+    async with opened(path) as store:
+        append = asyncio.create_task(store.append([fresh(1)]))
+        await asyncio.sleep(0)
+        store._writer.drain(10)  # noqa: SLF001  # it is stored, and this loop was not told
+        store._fail(OSError(errno.EIO, "what a timer met"))  # noqa: SLF001
+        await append
+        assert store.state.condition is StoreCondition.FAILED
+        with pytest.raises(StoreFailedError):
+            await store.append([fresh(2)])
+
+
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 async def test_i1_after_a_failed_sync_file_and_batch_go_into_a_new_file_and_last(
     path: Path, fs: FaultyFs, error: int
