@@ -17,7 +17,7 @@ from papyra.persistence._files.fs import opened, store_error
 from papyra.persistence._files.known import KnownIdentities, sift
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
-from papyra.persistence._files.rewrite import renew, rewrite
+from papyra.persistence._files.rewrite import make_name_durable, renew, rewrite
 from papyra.persistence._files.sealed import SegmentScan
 from papyra.persistence._files.segments import LOCK_NAME, SegmentName
 from papyra.persistence._files.setscan import scan_set
@@ -312,12 +312,12 @@ class FamiliesWriter:
         progress: ProgressCallback | None,
         seal: Seal | None = None,
     ) -> None:
-        """Put ``parts`` in a file's place; a name that may not last ends the writer, as a failed sync."""
+        """Put ``parts`` in a file's place; a name that twice may not last ends the writer."""
         with self._guard:
             self.drop()
             rewrite(place, parts, progress, seal)
             try:
-                place.fs.sync_folder(place.path.parent)
+                make_name_durable(place)
             except OSError as error:
                 raise self._fail(error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from papyra.persistence._files.scan import Place
     from papyra.persistence._files.tally import Seal
     from papyra.persistence.query import ProgressCallback
+
+_log = logging.getLogger(__name__)
 
 
 def rewrite(
@@ -56,6 +59,15 @@ def rewrite(
             with suppress(OSError):
                 fs.remove(place.unfinished)
             raise
+
+
+def make_name_durable(place: Place) -> None:
+    """Sync the folder of what `rewrite` put in place; after a failure only a new name proves anything."""
+    try:
+        place.fs.sync_folder(place.path.parent)
+    except OSError as error:
+        _log.error("%s: %s: its name may not last; the file is written anew", place.path, error)  # says all
+        renew(place)
 
 
 def renew(place: Place) -> None:

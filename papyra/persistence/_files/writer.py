@@ -17,7 +17,7 @@ from papyra.persistence._files.known import KnownIdentities, sift
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
-from papyra.persistence._files.rewrite import renew, rewrite
+from papyra.persistence._files.rewrite import make_name_durable, renew, rewrite
 from papyra.persistence._files.scan import scan_file
 
 if TYPE_CHECKING:
@@ -325,12 +325,12 @@ class FileWriter:
         progress: ProgressCallback | None,
         seal: Seal | None = None,
     ) -> None:
-        """Put ``parts`` in the file's place; a name that may not last ends the writer, as a failed sync."""
+        """Put ``parts`` in the file's place; a name that twice may not last ends the writer."""
         with self._guard:
             self.drop()
             rewrite(place, parts, progress, seal)
             try:
-                place.fs.sync_folder(place.path.parent)
+                make_name_durable(place)
             except OSError as error:
                 raise self._fail(error, doubtful_from=0) from error
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from papyra.exceptions import StoreFailedError, StoreFullError, StoreUnavailableError
+from papyra.exceptions import PersistenceError, StoreFailedError, StoreFullError, StoreUnavailableError
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.state import StoreCondition
-from papyra.testing.faults import FaultyFs
+from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from tests.unit.files.stores import (
     HEADER,
     REPAIR,
@@ -186,13 +186,33 @@ async def test_after_a_failed_sync_the_next_writer_writes_the_file_anew(path: Pa
 
 
 @pytest.mark.parametrize("work", ["recover", "compact"])
-async def test_i1_a_rewrite_whose_name_may_not_last_ends_the_writer(
+async def test_i1_a_rewrite_whose_name_may_not_last_is_done_again_in_a_new_file(
+    path: Path, fs: FaultyFs, work: str
+) -> None:
+    path.write_bytes(DAMAGED)
+    quarantine_of(path).mkdir()
+    store = JsonFilePersistence(path, fs=fs)
+    await store.append([known(5)])
+    fs.fail("sync_folder", errno.EIO, after=1, times=1)  # the first is the quarantine's
+    before = fs.calls.count("replace")
+    await (store.recover(REPAIR) if work == "recover" else store.compact(RetentionPolicy(max_records=2)))
+    assert fs.calls.count("replace") == before + 2
+    await store.append([known(9)])
+    assert store.state.is_ok
+    fs.cut_power(PowerLoss.ALL_GONE)
+    with suppress(PersistenceError, Crash):
+        await store.aclose()
+    assert (await numbers(path))[-2:] == [5, 9]
+
+
+@pytest.mark.parametrize("work", ["recover", "compact"])
+async def test_i1_a_rewrite_whose_name_twice_may_not_last_ends_the_writer(
     path: Path, fs: FaultyFs, work: str
 ) -> None:
     path.write_bytes(DAMAGED)
     quarantine_of(path).mkdir()
     async with opened(path, fs=fs) as store:
-        fs.fail("sync_folder", errno.EIO, after=1, times=1)  # the first is the quarantine's
+        fs.fail("sync_folder", errno.EIO, after=1, times=2)  # the first is the quarantine's
         task = store.recover(REPAIR) if work == "recover" else store.compact(RetentionPolicy(max_records=2))
         with pytest.raises(StoreFailedError, match="check the disk"):
             await task
