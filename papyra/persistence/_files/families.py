@@ -14,7 +14,7 @@ from papyra.persistence._files.carrying import notes_to_carry
 from papyra.persistence._files.family import FamilyWriter, InDoubtError
 from papyra.persistence._files.folder import ends_of, store_lock, writer_lock
 from papyra.persistence._files.fs import opened, store_error
-from papyra.persistence._files.known import KnownIdentities, sift
+from papyra.persistence._files.known import KnownIdentities, by_kind, sift
 from papyra.persistence._files.mounts import doubt_about
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import make_name_durable, renew, rewrite
@@ -129,8 +129,7 @@ class FamiliesWriter:
         lock = store_lock(folder)
         doubtful_from = lock.acquire()
         try:
-            for writer in listing.writers:
-                writer_lock(folder, writer).refuse_exclusive()
+            self._refuse_others(folder, listing)
             if doubtful_from is not None:
                 self._renew(folder)
         except BaseException:
@@ -138,6 +137,19 @@ class FamiliesWriter:
             raise
         lock.sign(folder.clock.now())
         return lock
+
+    def _refuse_others(self, folder: Folder, listing: Listing) -> None:
+        for writer in listing.writers:
+            writer_lock(folder, writer).refuse_exclusive()
+
+    def _keep_lock(self) -> Folder:
+        folder = self._held()
+        if self._lock is not None and self._lock.is_lost:
+            self._refuse_others(folder, folder.listing())
+            self._lock.regain(folder.clock.now())
+            self.drop()
+            self._remember(folder)
+        return folder
 
     def _store_id(self, folder: Folder, listing: Listing) -> str:
         """Return the id in the newest headers, if any has one; raises for a store of a newer version."""
@@ -182,13 +194,13 @@ class FamiliesWriter:
     def append(self, entries: Sequence[Entry]) -> Outcome:
         """Store what is not stored yet; a write that fails is told in the outcome, with what it left out."""
         with self._guard:
-            folder = self._held()
+            folder = self._keep_lock()
             assert self._known is not None  # noqa: S101  # _held() made it
             fresh, refused = sift(entries, self._known)
             stored: list[Entry] = []
             error = None
             try:
-                for kind, part in _by_kind(fresh):
+                for kind, part in by_kind(fresh):
                     self._family(folder, kind).append(
                         part, stored, is_synced=self._policy is FsyncPolicy.ALWAYS
                     )
@@ -282,7 +294,7 @@ class FamiliesWriter:
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> StoreScan:
         """Scan what this writer holds, and count what footers tell."""
-        folder = self._held()
+        folder = self._keep_lock()
         return scan_set(folder, depth, progress, is_live=lambda _: False, on_record=on_record, counts=True)
 
     def home(self, scan: StoreScan) -> FileScan | None:
@@ -387,10 +399,3 @@ class FamiliesWriter:
 
 def _is_reached(found: int, limit: int | None) -> bool:
     return limit is not None and found >= limit
-
-
-def _by_kind(entries: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:
-    parts: dict[str, list[Entry]] = {}
-    for entry in entries:
-        parts.setdefault(entry.kind, []).append(entry)
-    return parts.items()

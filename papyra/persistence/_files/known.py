@@ -11,7 +11,7 @@ from papyra.persistence.integrity import HistoryCheck, Stream
 from papyra.persistence.models import RecordId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from papyra.persistence.entries import Entry
 
@@ -143,6 +143,14 @@ def sift(
                 f"{entry.kind} {entry.seq} of {entry.incarnation} is stored already, with other bytes"
             )
     return tuple(fresh.values()), refused
+
+
+def by_kind(entries: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:
+    """Return the entries of each kind, in order."""
+    parts: dict[str, list[Entry]] = {}
+    for entry in entries:
+        parts.setdefault(entry.kind, []).append(entry)
+    return parts.items()
 
 
 def _compare(entry: Entry, twin: Entry) -> Standing:

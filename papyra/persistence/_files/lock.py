@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -13,7 +14,7 @@ from weakref import WeakSet
 
 from papyra.exceptions import StoreLockedError
 from papyra.node import this_node
-from papyra.persistence._files.fs import Access, opened, write_all
+from papyra.persistence._files.fs import Access, opened, stat_or_none, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ _TRIES = 5
 _PAUSE_SECONDS = 0.02
 _NOTE_BYTES = 8192
 
+_log = logging.getLogger(__name__)
 _held: WeakSet[StoreLock] = WeakSet()
 _fork_guard = threading.Event()
 
@@ -36,6 +38,7 @@ class StoreLock:
         self._store = shown or store
         self._path = store.with_name(f"{store.name}.lock")
         self._fd: int | None = None
+        self._key: tuple[int, int] | None = None
 
     @property
     def is_held(self) -> bool:
@@ -49,20 +52,49 @@ class StoreLock:
         """
         if self._fd is not None:
             return None
-        fd = self._fs.open(self._path, Access.LOCK)
-        try:
-            is_ours = self._take(fd)
-            note = _read_note(self._fs, fd)
-        except BaseException:
+        while True:  # until it is the file that others will find: somebody may just be removing it
+            fd = self._fs.open(self._path, Access.LOCK)
+            try:
+                is_ours = self._take(fd)
+                note = _read_note(self._fs, fd)
+                key = self._fs.fstat(fd).key
+                is_in_place = self._is_in_place(key)
+            except BaseException:
+                self._fs.close(fd)
+                raise
+            if is_ours and is_in_place:
+                break
             self._fs.close(fd)
-            raise
-        if not is_ours:
-            self._fs.close(fd)
-            raise StoreLockedError(self._refusal(note))
-        self._fd = fd
+            if is_in_place:
+                raise StoreLockedError(self._refusal(note))
+        self._fd, self._key = fd, key
         _close_after_fork(self)
         doubtful = note.get("doubtful_from")
         return doubtful if isinstance(doubtful, int) else None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its file was deleted while it is held: others find another one, or none."""
+        return self._fd is not None and not self._is_in_place(self._key)
+
+    def regain(self, now: float) -> None:
+        """Take a lost lock again; raises `StoreLockedError` as long as somebody else has it."""
+        lost, self._fd = self._fd, None
+        try:
+            self.acquire()
+        except BaseException:
+            self._fd = lost
+            raise
+        if lost is not None:
+            self._fs.close(lost)
+        self.sign(now)
+        _log.warning(
+            "%s was deleted while it was held, which lets a second writer in; it is held anew", self._path
+        )
+
+    def _is_in_place(self, key: tuple[int, int] | None) -> bool:
+        found = stat_or_none(self._fs, self._path)
+        return found is not None and found.key == key
 
     def _take(self, fd: int) -> bool:
         for _ in range(_TRIES):  # a scan that asks whether somebody writes holds it for an instant

@@ -35,19 +35,22 @@ class SharedWriter(FamiliesWriter):
     """Holds ``writer.<incarnation>.lock`` as long as it lives; its families are sealed when it closes."""
 
     def _locked(self, folder: Folder, listing: Listing, *, is_new: bool) -> StoreLock:
-        del listing
         self._writer = mint_incarnation(folder.clock.now())
         lock = writer_lock(folder, self._writer)
         lock.acquire()
         try:
             lock.sign(folder.clock.now())
-            store_lock(folder).refuse_exclusive()
+            self._refuse_others(folder, listing)
             if is_new:
                 self._found(folder)
         except BaseException:
             lock.remove()
             raise
         return lock
+
+    def _refuse_others(self, folder: Folder, listing: Listing) -> None:
+        del listing  # others of its kind are welcome
+        store_lock(folder).refuse_exclusive()
 
     def _lock_path(self, folder: Folder) -> Path:
         return folder.path / f"{writer_lock_name(self._writer)}.lock"
@@ -80,7 +83,7 @@ class SharedWriter(FamiliesWriter):
     @contextmanager
     def maintaining(self) -> Iterator[None]:
         """Hold the store's lock, for what is done to the files of writers that are gone."""
-        folder = self._held()
+        folder = self._keep_lock()
         with self._holding(folder, tries=_PATIENCE):
             yield
             self._tidy(folder)
@@ -93,7 +96,7 @@ class SharedWriter(FamiliesWriter):
     def scan(
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> SetScan:
-        folder = self._held()
+        folder = self._keep_lock()
 
         def is_held(family: str) -> bool:
             return bool(family) and self.is_other(folder, family)

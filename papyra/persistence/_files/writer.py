@@ -143,6 +143,7 @@ class FileWriter:
     def _ready(self) -> KnownIdentities:
         """Open the file, unless it is in doubt; returns what is known of what it holds."""
         place = self.hold()
+        self._keep_lock(place)
         if self._file is not None and not self._file.is_current():
             self._go_on_in_what_is_there(place)
             self.drop()
@@ -150,6 +151,12 @@ class FileWriter:
             self._open(place)
         assert self._known is not None  # noqa: S101  # hold() made it
         return self._known
+
+    def _keep_lock(self, place: Place) -> None:
+        if self._lock is not None and self._lock.is_lost:
+            self._lock.regain(place.clock.now())
+            self.drop()
+            self._known = KnownIdentities(lambda: read_history(place), changed_at=float("inf"))
 
     def _go_on_in_what_is_there(self, place: Place) -> None:
         _log.warning("%s was replaced or changed by another program; going on in what is there", place.path)
@@ -304,7 +311,9 @@ class FileWriter:
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> StoreScan:
         """Scan what this writer holds."""
-        return scan_file(self.hold(), depth, progress, is_live=lambda: False, on_record=on_record)
+        place = self.hold()
+        self._keep_lock(place)
+        return scan_file(place, depth, progress, is_live=lambda: False, on_record=on_record)
 
     def home(self, scan: StoreScan) -> FileScan | None:
         """Return the one file, where there is anything in it."""

@@ -16,7 +16,17 @@ from papyra.persistence import run_sync
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import ScanDepth
 from papyra.persistence.retention import RetentionPolicy
-from tests.unit.files.stores import REPAIR, everything, fresh, named, opened, recovered
+from tests.unit.files.stores import (
+    REPAIR,
+    QuickFs,
+    everything,
+    fresh,
+    known,
+    named,
+    numbers,
+    opened,
+    recovered,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,3 +206,43 @@ def outcome_in_child(store: JsonFilePersistence, path: Path) -> int:
             return 3
     except BaseException:  # noqa: BLE001  # a child must not run the parent's tests
         return 4
+
+
+async def test_f11_after_its_lock_was_deleted_a_writer_gives_way_until_the_other_has_gone(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = path.with_name(f"{path.name}.lock")
+    async with opened(path) as first:
+        await first.append([known(1)])
+        lock.unlink()
+        async with opened(path) as second:
+            await second.append([known(2)])
+            for _ in range(2):
+                with pytest.raises(StoreLockedError):
+                    await first.append([known(3)])
+            with pytest.raises(StoreLockedError):
+                await first.compact(RetentionPolicy(max_records=0))
+            assert first.state.condition == "degraded"
+        await first.append([known(2), known(3)])
+        assert first.state.is_ok
+        assert "deleted while it was held" in caplog.text
+        async with opened(path) as third:
+            with pytest.raises(StoreLockedError):
+                await third.append([known(4)])
+    assert await numbers(path) == [1, 2, 3]
+
+
+async def test_a_lock_file_that_is_removed_as_it_is_taken_is_not_taken_for_the_lock(path: Path) -> None:
+    class Meddled(QuickFs):
+        is_meddling = True
+
+        def lock(self, fd: int, *, shared: bool = False) -> bool:
+            if self.is_meddling:
+                self.is_meddling = False
+                path.with_name(f"{path.name}.lock").unlink()
+            return super().lock(fd, shared=shared)
+
+    async with opened(path, fs=Meddled()) as first, opened(path) as second:
+        await first.append([known(1)])
+        with pytest.raises(StoreLockedError):
+            await second.append([known(2)])

@@ -19,7 +19,7 @@ from papyra.persistence.models import PersistedEvent, RecordKind, ScanDepth
 from papyra.persistence.query import RecordQuery
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.records import event, letter
-from tests.unit.files.sets import contents, files, filled, fresh, known, opened, words
+from tests.unit.files.sets import contents, files, filled, fresh, known, opened, seqs_in, words
 from tests.unit.files.stores import REPAIR
 
 if TYPE_CHECKING:
@@ -179,6 +179,43 @@ async def test_sharing_and_not_sharing_keep_out_of_each_others_way(path: Path) -
         assert (await shared.scan()).anomalies == ()
 
 
+@pytest.mark.parametrize("shared", [False, True])
+async def test_f11_after_its_lock_was_deleted_a_writer_gives_way_until_the_other_has_gone(
+    path: Path, caplog: pytest.LogCaptureFixture, *, shared: bool
+) -> None:
+    async with opened(path) as first:
+        await first.append(known(RecordKind.EVENT, 1, 1))
+        for lock in path.glob("*.lock"):
+            lock.unlink()
+        async with opened(path, shared=shared) as second:
+            await second.append(known(RecordKind.EVENT, 2, 2))
+            for _ in range(2):
+                with pytest.raises(StoreLockedError):
+                    await first.append(known(RecordKind.EVENT, 3, 3))
+            with pytest.raises(StoreLockedError):
+                await first.compact(RetentionPolicy(max_records=0))
+            assert first.state.condition == "degraded"
+        await first.append(known(RecordKind.EVENT, 2, 3))
+        assert first.state.is_ok
+        assert "deleted while it was held" in caplog.text
+        async with opened(path) as third:
+            with pytest.raises(StoreUnavailableError):
+                await third.append([fresh(4)])
+        assert await seqs_in(first) == [1, 2, 3]
+
+
+async def test_f11_a_shared_writer_whose_lock_was_deleted_is_soon_known_to_live_again(path: Path) -> None:
+    async with opened(path, shared=True) as first, opened(path, shared=True) as second:
+        await first.append(known(RecordKind.EVENT, 1, 1))
+        for lock in path.glob("writer.*.lock"):
+            lock.unlink()
+        await first.append(known(RecordKind.EVENT, 2, 2))
+        await second.append([fresh(1)])
+        await second.compact(RetentionPolicy(max_records=0))
+        assert await seqs_in(second) == [1, 2], "a living writer's files are nobody else's to compact"
+        assert len(list(path.glob("writer.*.lock"))) == 2
+
+
 async def test_pages_of_several_writers_are_complete_while_all_of_them_write(path: Path) -> None:
     options: dict[str, Any] = {"shared": True, "max_bytes": 3_000}
     async with (
@@ -237,7 +274,6 @@ async def test_f14_scans_and_reads_beside_a_writer_that_rotates_and_drops_raise_
     assert len(first_seen) > 1, "it rotated meanwhile"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("shared", [False, True])
 async def test_a_forked_child_is_told_to_open_anew_and_takes_nothing_along(
     path: Path, *, shared: bool
