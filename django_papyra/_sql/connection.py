@@ -56,7 +56,7 @@ class Session:
                 if is_last or fault_of(error) not in _RETRIED:
                     raise translate(error, self.alias) from error
                 self.close()
-                time.sleep(_FIRST_PAUSE * 4 ** (attempt - 1))
+                time.sleep(_FIRST_PAUSE * 4 ** (attempt - 1))  # a thread of the store's own: no loop waits
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:

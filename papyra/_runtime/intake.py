@@ -93,37 +93,50 @@ class Intake(ABC):
 
     def emit(self, record: Record) -> None:
         """Take ``record`` and give it identity, and a time where that is 0; never waits, never raises."""
-        try:
-            self._push(record, self._sealing.seal(record))
-        except Exception as error:  # noqa: BLE001  # the recorder's firewall: an actor must not feel it
-            self._rescue(record, error)
+        self._guarded(self._take, self._rescue, record)
 
     def emit_letter(self, record: PersistedDeadLetter, message: object) -> None:
         """Take a letter and wrap ``message`` into it, with its fidelity; never waits, never raises."""
-        try:
-            self._push(record, self._sealing.seal_message(record, message))
-        except Exception as error:  # noqa: BLE001  # the recorder's firewall
-            self._rescue(record, error)
+        self._guarded(self._take_letter, self._rescue, record, message)
 
     def emit_event(self, event: ReadyEvent, payload: object = None) -> None:
         """Take an actor's event, with what it carries; gives it identity and time, never waits or raises."""
-        try:
-            if payload:
-                event.payload = msgspec.Raw(self._sealing.seal_payload(event.event_type, payload).json)
-            self._push_event(event)
-        except Exception as error:  # noqa: BLE001  # the recorder's firewall
-            self._rescue(event, error)
+        self._guarded(self._take_event, self._rescue, event, payload)
 
     def take_handled(self) -> None:
         """Make events of what was handled so far; whatever is emitted later comes behind them."""
+        self._guarded(self._push_handled, self._lose_handled)
+
+    def _guarded(self, take: Callable[..., None], lose: Callable[..., None], *args: object) -> None:
         try:
-            if self.is_open:
-                run = self.handled.take(self._stamps)
-                if run is not None:
-                    self._has_pushed(self._backlog.push_run(run))
-                return
-        except Exception:  # noqa: BLE001  # the recorder's firewall
-            _log.exception("%d handled messages could not be recorded", len(self.handled))
+            take(*args)
+        except Exception as error:  # noqa: BLE001  # the recorder's firewall: an actor must not feel it
+            lose(error, *args)
+
+    def _take(self, record: Record) -> None:
+        self._push(record, self._sealing.seal(record))
+
+    def _take_letter(self, record: PersistedDeadLetter, message: object) -> None:
+        self._push(record, self._sealing.seal_message(record, message))
+
+    def _take_event(self, event: ReadyEvent, payload: object) -> None:
+        if payload:
+            event.payload = msgspec.Raw(self._sealing.seal_payload(event.event_type, payload).json)
+        self._push_event(event)
+
+    def _push_handled(self) -> None:
+        if not self.is_open:
+            self._discard_handled()
+            return
+        run = self.handled.take(self._stamps)
+        if run is not None:
+            self._has_pushed(self._backlog.push_run(run))
+
+    def _lose_handled(self, error: Exception) -> None:
+        _log.error("%d handled messages could not be recorded", len(self.handled), exc_info=error)
+        self._discard_handled()
+
+    def _discard_handled(self) -> None:
         self._unwritable[RecordKind.EVENT] += self.handled.discard()
 
     def _hear_of_handled(self) -> None:
@@ -172,14 +185,17 @@ class Intake(ABC):
             raise RuntimeError("begin() comes before the first record")
         return self._stamps.incarnation
 
-    def _rescue(self, record: Record | ReadyEvent, error: Exception) -> None:
+    def _rescue(self, error: Exception, record: Record | ReadyEvent, *_: object) -> None:
         _log.error("a record could not be taken as it is: %r", type(record), exc_info=error)
-        try:
-            if isinstance(record, ReadyEvent):
-                record.payload = msgspec.Raw(BARE.payload.json)
-                self._push_event(record)
-            else:
-                self._push(record, BARE)
-        except Exception:  # noqa: BLE001  # the recorder's firewall, once more
-            _log.exception("a record was lost")
-            self._unwritable[_KINDS.get(type(record), RecordKind.EVENT)] += 1  # it may be no record at all
+        self._guarded(self._take_bare, self._lose, record)
+
+    def _take_bare(self, record: Record | ReadyEvent) -> None:
+        if isinstance(record, ReadyEvent):
+            record.payload = msgspec.Raw(BARE.payload.json)
+            self._push_event(record)
+        else:
+            self._push(record, BARE)
+
+    def _lose(self, error: Exception, record: Record | ReadyEvent) -> None:
+        _log.error("a record was lost", exc_info=error)
+        self._unwritable[_KINDS.get(type(record), RecordKind.EVENT)] += 1  # it may be no record at all
