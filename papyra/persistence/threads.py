@@ -266,10 +266,12 @@ class WriterThread(Generic[Item, Result]):
 
     def _work(self) -> None:
         self._postpone_upkeep()
+        is_upkeep_due = False
         while True:
             with self._lock:
                 waited = self._wait()
-                is_upkeep_due = self._is_upkeep_due()
+                had_upkeep = is_upkeep_due  # which may be due again at once: then a batch comes before
+                is_upkeep_due = self._is_upkeep_due() and not (had_upkeep and self._queue)
                 if not is_upkeep_due and not self._queue:
                     return
                 share = 2 if waited > self._last_took else 1

@@ -329,9 +329,10 @@ class FileBackend(BasePersistence):
             return
         try:
             await self._writer.aclose(self._finish)
-        finally:
-            await self._run_reading(self._close_index)
+        finally:  # behind what is being read, for which a caller with a deadline need not wait
+            closing = self._reader.submit(self._close_index)
             self._reader.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
 
     def _unacknowledged(self) -> int:
         return sum(entry.count for entries in self._writer.unacknowledged() for entry in entries)

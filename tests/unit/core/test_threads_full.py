@@ -270,3 +270,21 @@ class TestUpkeep:
         clock.advance(10)
         writer.hurry()
         await writer.aclose(lambda: None)
+
+    async def test_one_that_is_always_due_again_starves_no_item(self) -> None:
+        class Racing(ManualClock):
+            reads = 0
+
+            def monotonic(self) -> float:
+                self.reads += 1
+                return float(self.reads)
+
+        medium = Medium()
+        writer: WriterThread[int, int] = WriterThread("racing", medium.write, clock=Racing())
+        ran: list[None] = []
+        writer.every(0.5, lambda: ran.append(None))
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*(writer.submit(item, 1) for item in range(5))) == [0, 10, 20, 30, 40]
+            assert await writer.run(lambda: "a job") == "a job"
+        assert ran
+        await writer.aclose(lambda: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,8 @@ from tests.unit.files.stores import fresh, hanging, known, named, numbers, opene
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from papyra.persistence.query import Progress
 
 
 @pytest.fixture
@@ -166,6 +169,22 @@ async def test_at_the_deadline_closing_says_how_many_records_are_not_acknowledge
         fs.gate.set()
         await asyncio.gather(first, queued)
     assert [seq for seq in await numbers(path) if seq < 100] == [1, 2, 3]
+
+
+async def test_a_long_read_holds_up_no_end_that_has_a_deadline(path: Path) -> None:
+    is_read, may_end = threading.Event(), threading.Event()
+
+    def progress(_: Progress) -> None:
+        is_read.set()
+        assert may_end.wait(10)
+
+    async with hanging(path, "wait") as (fs, store, first):
+        scan = asyncio.create_task(store.scan(progress=progress))
+        assert await asyncio.to_thread(is_read.wait, 10)
+        assert await asyncio.wait_for(store.close_within(0.01), 5) == 1
+        may_end.set()
+        fs.gate.set()
+        await asyncio.gather(first, scan)
 
 
 async def test_in_time_closing_leaves_nothing(path: Path) -> None:
