@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*(ROOT / "docs/explanation").glob("*.md"), *(ROOT / "docs/how-to").glob("coming-from-*.md")])
+PAGES = sorted(
+    [
+        *(ROOT / "docs/explanation").glob("*.md"),
+        *(ROOT / "docs/how-to").glob("coming-from-*.md"),
+        ROOT / "docs/how-to/choose-a-store.md",
+    ]
+)
 PROGRAMS = [
     pytest.param(program, id=f"{page.stem}-{number}")
     for page in PAGES
