@@ -120,7 +120,8 @@ def check_options(settings: PapyraSettings) -> None:
     """Raise `ConfigurationError` for an option that the backend does not take; opens nothing."""
     known: tuple[str, ...] = ()
     if ":" not in settings.backend or settings.backend.startswith(f"{DJANGO_SCHEME}:"):
-        known = tuple(inspect.signature(backend_class(settings)).parameters)
+        made_by = backend_class(settings).__init__  # type: ignore[misc]  # a `__new__` may hide what it takes
+        known = tuple(inspect.signature(made_by).parameters)[1:]
     for name in settings.options:
         if name not in known:
             raise ConfigurationError(

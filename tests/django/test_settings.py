@@ -151,6 +151,25 @@ async def test_the_backend_is_made_once_and_anew_for_other_settings() -> None:
     await close_backend()
 
 
+@pytest.mark.parametrize("name", ["json.JsonFilePersistence", "backends.rotating.RotatingFilePersistence"])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_file_store_takes_every_option_of_its_class(
+    name: str, tmp_path: Any, *, shared: bool
+) -> None:
+    options: dict[str, Any] = {"path": tmp_path / "store", "fsync": "os", "overflow": "drop_oldest"}
+    if "rotating" in name:
+        options |= {"max_bytes": 1_000, "max_files": 3, "shared": shared}
+    with override_settings(PAPYRA={"BACKEND": f"papyra.persistence.{name}", "OPTIONS": options}):
+        backend = get_backend()
+        await backend.append([event(1)])
+        assert backend.capabilities.is_shared is options.get("shared", False)
+        assert len(await backend.list_events()) == 1
+        await close_backend()
+    wrong = {"BACKEND": f"papyra.persistence.{name}", "OPTIONS": {**options, "max_byte": 1}}
+    with override_settings(PAPYRA=wrong), pytest.raises(ConfigurationError, match="max_byte"):
+        get_backend()
+
+
 async def test_a_store_url_opens_what_it_names(tmp_path: Any) -> None:
     with override_settings(PAPYRA={"BACKEND": f"ndjson:{tmp_path}/log.ndjson"}):
         await get_backend().append([event(1)])
