@@ -202,6 +202,9 @@ class DjangoPersistence(BasePersistence):
     async def _close(self) -> None:
         await self._place.aclose()
 
+    def _unacknowledged(self) -> int:
+        return self._place.unacknowledged()
+
 
 def _sum(parts: Sequence[KindStats]) -> KindStats:
     return KindStats(

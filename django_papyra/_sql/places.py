@@ -16,6 +16,7 @@ from papyra.persistence.threads import WriterThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from django_papyra._sql.writing import Writing
     from papyra.persistence.base import Refused
@@ -37,6 +38,10 @@ class Place(Protocol):
 
     async def read(self, work: Callable[[], Value]) -> Value:
         """Run ``work`` beside appends."""
+        ...
+
+    def unacknowledged(self) -> int:
+        """Return how many entries were accepted and are neither stored nor refused."""
         ...
 
     async def aclose(self) -> None:
@@ -70,14 +75,26 @@ class ThreadPlace:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._open_reader(), self._read_session.run, work)
 
+    def unacknowledged(self) -> int:
+        return sum(len(entries) for entries in self._writer.unacknowledged())
+
     async def aclose(self) -> None:
-        await self._writer.aclose(self._write_session.close)
+        try:
+            await self._writer.aclose(self._write_session.close)
+        finally:
+            closing = self._close_reader()
+        if closing is not None:
+            await asyncio.shield(asyncio.wrap_future(closing))
+
+    def _close_reader(self) -> Future[None] | None:
         with self._lock:
             self._is_closed = True
             reader, self._reader = self._reader, None
-        if reader is not None and self._pid == os.getpid():
-            await asyncio.get_running_loop().run_in_executor(reader, self._read_session.close)
-            reader.shutdown(wait=False)
+        if reader is None or self._pid != os.getpid():
+            return None
+        closing = reader.submit(self._read_session.close)
+        reader.shutdown(wait=False)
+        return closing
 
     def _write_batches(self, batches: list[list[Entry]]) -> list[Refused]:
         return self._writing.write(self._write_session, batches)
@@ -114,6 +131,9 @@ class InlinePlace:
 
     async def read(self, work: Callable[[], Value]) -> Value:
         return await sync_to_async(self._session.run, thread_sensitive=True)(work)
+
+    def unacknowledged(self) -> int:
+        return 0
 
     async def aclose(self) -> None:
         """Do nothing: the connection is the caller's."""

@@ -13,6 +13,7 @@ from django_papyra.runtime import close_backend, get_backend
 from papyra.exceptions import ConfigurationError
 from papyra.persistence.backends.memory import InMemoryPersistence
 from papyra.persistence.models import PersistenceRecoveryConfig, PersistenceRecoveryMode, RecordKind
+from papyra.persistence.query import RecordQuery
 from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.startup import PersistenceStartupConfig, PersistenceStartupMode
 from papyra.testing.records import event
@@ -163,7 +164,7 @@ async def test_a_file_store_takes_every_option_of_its_class(
         backend = get_backend()
         await backend.append([event(1)])
         assert backend.capabilities.is_shared is options.get("shared", False)
-        assert len(await backend.list_events()) == 1
+        assert len((await backend.read(RecordQuery(kind=RecordKind.EVENT))).records) == 1
         await close_backend()
     wrong = {"BACKEND": f"papyra.persistence.{name}", "OPTIONS": {**options, "max_byte": 1}}
     with override_settings(PAPYRA=wrong), pytest.raises(ConfigurationError, match="max_byte"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -212,3 +213,25 @@ async def test_instants_are_the_same_without_time_zones(backend: DjangoPersisten
             assert row.at.astimezone().timestamp() != 0
             assert not (await naive.scan()).has_anomalies
     del backend
+
+
+async def test_at_the_deadline_closing_says_how_much_is_not_acknowledged(transactional_db: None) -> None:
+    del transactional_db
+    backend = DjangoPersistence()
+    await backend.append([event(1)])
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        has_begun.set()
+        assert may_end.wait(10)
+
+    work = asyncio.create_task(backend._place.write(hang))  # noqa: SLF001  # as a slow statement would
+    read = asyncio.create_task(backend._place.read(lambda: may_end.wait(10)))  # noqa: SLF001
+    assert await asyncio.to_thread(has_begun.wait, 10)
+    append = asyncio.create_task(backend.append([event(2), event(3)]))
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(backend.close_within(0.01), 5) == 2
+    may_end.set()
+    await asyncio.gather(work, read, append)
+    async with DjangoPersistence() as other:
+        assert numbers(await other.list_events()) == [1, 2, 3]
