@@ -148,7 +148,7 @@ class FamiliesWriter:
             self._refuse_others(folder, folder.listing())
             self._lock.regain(folder.clock.now())
             self.drop()
-            self._remember(folder)
+            self._remember(folder, folder.listing())
         return folder
 
     def _store_id(self, folder: Folder, listing: Listing) -> str:
@@ -178,8 +178,7 @@ class FamiliesWriter:
                 if segment.size and ends_of(place)[1] is None:
                     renew(place)
 
-    def _remember(self, folder: Folder, listing: Listing | None = None) -> None:
-        listing = listing or folder.listing()
+    def _remember(self, folder: Folder, listing: Listing) -> None:
         changed_at = max((segment.modified for segment in listing.segments if segment.size), default=0.0)
         if listing.legacy:
             changed_at = max([changed_at, *(folder.fs.stat(path).modified for path in listing.legacy)])
