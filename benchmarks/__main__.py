@@ -31,9 +31,13 @@ def main() -> None:
             (storage if name.startswith(GROUP) else runtime).append(measured)
             print(f"{report.as_text(measured)}\n", flush=True)
     if arguments.markdown:
-        for everything, mark in ((runtime, report.BEGIN), (storage, report.STORAGE_BEGIN)):
+        for everything, mark, wanted in (
+            (runtime, report.BEGIN, "What was wanted"),
+            (storage, report.STORAGE_BEGIN, "What was wanted of the file store"),
+        ):
             if everything:
-                report.put_into(PAGE, report.as_markdown(everything, rounds=arguments.rounds), mark=mark)
+                made = report.as_markdown(everything, rounds=arguments.rounds, wanted=wanted)
+                report.put_into(PAGE, made, mark=mark)
         print(f"written: {PAGE.relative_to(ROOT)}")
     if STARTS in names:
         starts.run()

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import msgspec
 
-from benchmarks.meter import Meter, expect
+from benchmarks.meter import Meter, expect, percentile
 from benchmarks.stores import folder, made
 
 if TYPE_CHECKING:
@@ -90,11 +90,6 @@ def copy(records: int) -> Figures:
             with (place / "copy").open("rb") as file:
                 os.fsync(file.fileno())
         return meter.rates(path.stat().st_size)
-
-
-def percentile(values: list[float], percent: int) -> float:
-    """Return the value that so many percent of ``values`` do not exceed."""
-    return sorted(values)[min(len(values) * percent // 100, len(values) - 1)]
 
 
 MEASURES: Mapping[str, object] = {

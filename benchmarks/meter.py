@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import statistics
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 Figures = dict[str, float]
 MEBIBYTE = 1024 * 1024
+TICK_SECONDS = 0.001
 
 
 class Meter:
@@ -33,6 +36,46 @@ class Meter:
     def rates(self, count: int) -> Figures:
         """Return how many a second, by either clock."""
         return {"cpu": count / self.cpu, "wall": count / self.wall}
+
+
+class Stalls:
+    """How many milliseconds late a coroutine of the loop came back that slept for one, each time."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._sleep())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _sleep(self) -> None:
+        while True:
+            began = time.perf_counter()
+            try:
+                await asyncio.sleep(TICK_SECONDS)
+            finally:  # the last one, which ends early or never came back in time, counts too
+                late = time.perf_counter() - began - TICK_SECONDS
+                self.late.append(max(late, 0.0) * 1000)
+
+    def figures(self) -> Figures:
+        """Return the longest, and the p99 of what requests would have waited, one in each millisecond."""
+        return {"longest stall ms": max(self.late), "p99 ms": percentile(waits(self.late), 99)}
+
+
+def waits(late: list[float]) -> list[float]:
+    """Return how long each request waits that comes while the loop is late: one in each millisecond of it."""
+    return [each - begun for each in late for begun in range(max(math.ceil(each), 1))]
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return the value that so many percent of ``values`` do not exceed."""
+    return sorted(values)[min(len(values) * percent // 100, len(values) - 1)]
 
 
 def expect(counted: int, wanted: int) -> None:

@@ -108,8 +108,8 @@ def as_text(measured: Measured) -> str:
     return "\n".join(said)
 
 
-def as_markdown(everything: Sequence[Measured], *, rounds: int) -> str:
-    """Return all rows for the page."""
+def as_markdown(everything: Sequence[Measured], *, rounds: int, wanted: str) -> str:
+    """Return all rows for the page; the goals stand under ``wanted``."""
     parts = [machine(everything, rounds=rounds)]
     for measured in everything:
         row, (header, *lines) = measured.row, table(measured)
@@ -120,7 +120,7 @@ def as_markdown(everything: Sequence[Measured], *, rounds: int) -> str:
         parts += [f"Not there: {reason}." for reason in reasons(measured)]
         if better := ahead(measured):
             parts.append(f"Ahead of papyra: {'; '.join(better)}.")
-    parts += ["### What was wanted", goals_as_markdown(everything)]
+    parts += [f"### {wanted}", goals_as_markdown(everything)]
     return "\n\n".join(parts)
 
 
@@ -145,11 +145,16 @@ def machine(everything: Sequence[Measured], *, rounds: int) -> str:
     ]
     pythons = sorted({cell.python for _, cell in cells if cell.python})
     libraries = sorted({f"{name} {cell.version}" for name, cell in cells if cell.version})
+    fewer = ", ".join(
+        f"{measured.row.name} {measured.row.most_rounds}"
+        for measured in everything
+        if measured.row.most_rounds < rounds
+    )
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release().partition('-')[0]}; CPython {' and '.join(pythons)}; "
         f"{', '.join(libraries) or 'papyra of this checkout'}. "
-        f"Medians of {rounds} rounds (trees 2, memory 1), each figure in a fresh process, "
+        f"Medians of {rounds} rounds{f' ({fewer})' if fewer else ''}, each figure in a fresh process, "
         f"all lines of a table in turns. Load of the machine at the end: {os.getloadavg()[1]:.1f}."
     )
 

@@ -118,8 +118,9 @@ _COSTS = {
 COSTS = Row(
     "storage-costs",
     "what work on a JSON file of 1 M records costs its process",
-    "Memory is the process's highest less what it was before, by Linux's count; the stall is how late a "
-    "coroutine came back that slept for a millisecond.",
+    "Memory is the process's highest less what it was before, by Linux's count. The longest stall is how "
+    "late a coroutine came back that slept for a millisecond; p99 is of what requests would have waited for "
+    "the loop, one in each millisecond: a long stall holds up many.",
     tuple(Entry(FILE, name, MILLION, say) for name, say in _COSTS.items()),
     (
         *(

@@ -52,6 +52,12 @@ class SystemClock:
 
 SYSTEM_CLOCK = SystemClock()
 
+seconds_at_work = time.thread_time
+"""Read how long the calling thread has been at work: it stands still while that waits or sleeps."""
+
+pause = time.sleep
+"""Hold up the calling thread, and let others run: never the event loop's."""
+
 
 def mint_incarnation(now: float) -> str:
     """Return a unique id of 26 Crockford base-32 letters, ordered by ``now`` to the millisecond (a ULID)."""

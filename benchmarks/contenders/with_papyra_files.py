@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.file_floors import FEW, percentile
-from benchmarks.meter import MEBIBYTE, Meter, expect, resident
+from benchmarks.file_floors import FEW
+from benchmarks.meter import MEBIBYTE, Meter, Stalls, expect, percentile, resident
 from benchmarks.stores import BEGAN, SECONDS_EACH, copied, folder, made, one_event, ready_event
 from papyra.clock import mint_incarnation
 from papyra.persistence.json import JsonFilePersistence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from benchmarks.meter import Figures
 
 BATCH = 1_000  # the recorder's
-TICK_SECONDS = 0.001
 PAGES = 100
 
 
@@ -216,28 +215,12 @@ async def cost_of_compact(records: int) -> Figures:
 async def _cost(path: Path, work: Callable[[JsonFilePersistence], Awaitable[object]]) -> Figures:
     """Do ``work``; return what it added to the memory at most, and how late a waiting loop was."""
     async with JsonFilePersistence(path) as store:
-        late = list[float]()
-        ticker = asyncio.create_task(_tick(late))
-        await asyncio.sleep(0)
         before = resident()
         with Meter() as meter:
-            await work(store)
-        ticker.cancel()
+            async with Stalls() as stalls:
+                await work(store)
         peak = _highest() - before
-    late.sort()
-    return {
-        "peak mb": max(peak, 0) / MEBIBYTE,
-        "longest stall ms": late[-1],
-        "p99 ms": percentile(late, 99),
-        "seconds": meter.wall,
-    }
-
-
-async def _tick(late: list[float]) -> None:
-    while True:
-        began = time.perf_counter()
-        await asyncio.sleep(TICK_SECONDS)
-        late.append((time.perf_counter() - began - TICK_SECONDS) * 1000)
+    return {"peak mb": max(peak, 0) / MEBIBYTE, **stalls.figures(), "seconds": meter.wall}
 
 
 def _highest() -> int:

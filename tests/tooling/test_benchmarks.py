@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
+import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 from benchmarks import report
 from benchmarks.entries import Entry, Goal, Row
 from benchmarks.environments import Missing, environment, interpreter
-from benchmarks.meter import Meter, expect
+from benchmarks.meter import Meter, Stalls, expect, percentile, waits
 from benchmarks.rows import CONTENDERS, HANDLED, ROWS, all_rows
 from benchmarks.speed import Cell, Column, Measured
 from benchmarks.storage_rows import LARGE_PAGES, STORAGE
@@ -74,6 +77,20 @@ def test_rates_are_by_both_clocks() -> None:
     assert meter.rates(10) == {"cpu": 10 / meter.cpu, "wall": 10 / meter.wall}
 
 
+def test_a_long_stall_holds_up_each_request_that_comes_meanwhile() -> None:
+    assert waits([0.2, 3.5, 1.0]) == [0.2, 3.5, 2.5, 1.5, 0.5, 1.0]
+    late = [0.1] * 500 + [100.0]  # so short a part of all sleeps, and a sixth of the time
+    assert percentile(late, 99) == 0.1
+    assert percentile(waits(late), 99) > 90
+
+
+async def test_the_stall_that_the_work_ends_in_is_measured() -> None:
+    async with Stalls() as stalls:
+        await asyncio.sleep(0.005)
+        time.sleep(0.05)  # holds up the loop, as what is measured would
+    assert stalls.figures()["longest stall ms"] >= 45
+
+
 def measured(ours: list[float], theirs: list[float], missing: str = "") -> Measured:
     cells = {place: Cell() for place in product(range(2), (COLUMN,))}
     cells[0, COLUMN].rounds = [{"cpu": value, "wall": value / 2} for value in ours]
@@ -106,6 +123,14 @@ def test_a_python_that_a_library_does_not_know_is_a_reason() -> None:
     found = environment(CONTENDERS["everything-is-an-actor"], "3.11")
     assert found == Missing("needs Python 3.12")
     assert interpreter("2.0") is None
+
+
+def test_the_page_says_which_rows_took_fewer_rounds() -> None:
+    once = Measured(replace(ROW, name="trees", most_rounds=2), (COLUMN,), measured([10.0], [20.0]).cells)
+    page = report.as_markdown([measured([10.0], [20.0]), once], rounds=3, wanted="Goals")
+    assert "Medians of 3 rounds (trees 2), each" in page
+    assert "### Goals\n" in page
+    assert "Medians of 2 rounds, each" in report.as_markdown([once], rounds=2, wanted="Goals")
 
 
 def test_the_page_changes_between_its_marks_only(tmp_path: Path) -> None:

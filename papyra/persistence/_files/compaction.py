@@ -257,11 +257,13 @@ class CompactionPlan:
         seal = file.seal()
         return size if seal is None else size + len(seal(size, "0" * 64))
 
+    def _times_going(self) -> Iterator[float]:
+        return (kind.columns.timestamps[at] for kind in self._kinds.values() for at in kind.going())
+
     def report(self, *, dry_run: bool, notes: int = 0, note_bytes: int = 0) -> CompactionReport:
         """Say exactly what goes, or went; ``notes`` came in its place."""
         before = sum(len(kind.columns) for kind in self._kinds.values())
         removed = {name: sum(kind.is_going) for name, kind in self._kinds.items()}
-        times = [kind.columns.timestamps[at] for kind in self._kinds.values() for at in kind.going()]
         changed = [*self.rewritten, *self.dropped]
         quarantined = sum(removal.span.length for file in changed for removal in file.check.edits.removals())
         return CompactionReport(
@@ -272,8 +274,8 @@ class CompactionPlan:
             sum(self.size_after(file) for file in self.scan.files) + note_bytes,
             dry_run=dry_run,
             removed=removed,
-            oldest_removed=min(times, default=None),
-            newest_removed=max(times, default=None),
+            oldest_removed=min(self._times_going(), default=None),
+            newest_removed=max(self._times_going(), default=None),
             quarantined_bytes=quarantined,
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from papyra.exceptions import StoreFailedError, StoreFullError, StoreUnavailableError
+from papyra.persistence._files.giving_way import give_way
 from papyra.persistence._files.mounts import kind_of_mount, mount_of
 
 if TYPE_CHECKING:
@@ -270,7 +271,8 @@ def parts_written(write: Callable[[int, bytes | memoryview], int], fd: int, data
 
 
 def read_all(fs: FileSystem, fd: int, length: int, offset: int) -> bytes:
-    """Read ``length`` bytes, or up to the end of the file."""
+    """Read ``length`` bytes, or up to the end of the file; others may run first."""
+    give_way()
     data = fs.pread(fd, length, offset)
     if len(data) == length or not data:
         return data

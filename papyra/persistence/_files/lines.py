@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from papyra.exceptions import RecordDecodeError
@@ -69,35 +70,35 @@ class Block(NamedTuple):
     """Neighbouring lines that end in LF, each a framed, sound record of a known kind and nothing else."""
 
     offset: int
-    texts: Sequence[bytes]
+    lines: Sequence[bytes]
     heads: Sequence[codec.Head]
     checksums: Sequence[int]
 
     @classmethod
     def of(cls, offset: int, whole: bytes) -> Block | None:
-        """Judge lines with a newline between them; ``None`` where one of them needs a look of its own."""
-        texts = whole.split(b"\n")
-        checksums = many.sound_checksums(texts)
+        """Judge whole lines, the last one's end included; ``None`` where one needs a look of its own."""
+        lines = BytesIO(whole).readlines()  # split() goes byte by byte
+        checksums = many.sound_checksums(lines)
         heads = None if checksums is None else many.decode_heads(whole)
-        if checksums is None or heads is None or len(heads) != len(texts):
+        if checksums is None or heads is None or len(heads) != len(lines):
             return None
-        return cls(offset, texts, heads, checksums)
+        return cls(offset, lines, heads, checksums)
 
     def pieces(self) -> Iterator[Piece]:
         """Yield each line as the piece it is."""
         offset = self.offset
-        for text, head in zip(self.texts, self.heads, strict=True):
-            yield Piece(Sort.RECORD, offset, text, 1, head)
-            offset += len(text) + 1
+        for line, head in zip(self.lines, self.heads, strict=True):
+            yield Piece(Sort.RECORD, offset, line[:-1], 1, head)
+            offset += len(line)
 
     def parts(self) -> Iterator[Block]:
         """Yield the same as smaller blocks."""
         offset = self.offset
-        for at in range(0, len(self.texts), FEW_LINES):
+        for at in range(0, len(self.lines), FEW_LINES):
             few = slice(at, at + FEW_LINES)
-            texts = self.texts[few]
-            yield Block(offset, texts, self.heads[few], self.checksums[few])
-            offset += sum(map(len, texts)) + len(texts)
+            lines = self.lines[few]
+            yield Block(offset, lines, self.heads[few], self.checksums[few])
+            offset += sum(map(len, lines))
 
 
 class LineReader:
@@ -139,7 +140,7 @@ class LineReader:
             if start >= 0:
                 yield from self._line(b"".join(held), 1)
                 if start < stop:
-                    yield from judge(chunk[start + 1 : stop])
+                    yield from judge(chunk[start + 1 : stop + 1])
                 held = [chunk[stop + 1 :]]
                 held_bytes = len(held[0])
             elif held_bytes > MAX_LINE_BYTES:
@@ -152,18 +153,18 @@ class LineReader:
             yield from self._growing(text) if is_growing or at < end else self._last_line(text)
 
     def _lines(self, whole: bytes) -> Iterator[Piece]:
-        for text in whole.split(b"\n"):
-            yield from self._line(text, 1)
+        for line in BytesIO(whole):
+            yield from self._line(line[:-1], 1)
 
     def _blocks(self, whole: bytes) -> Iterator[Piece | Block]:
-        """Yield blocks out of lines with a newline between them, where need be smaller ones and pieces."""
+        """Yield blocks out of whole lines, where need be smaller ones and pieces."""
         block = self._block(whole)
         if block is not None:
             yield block
             return
-        texts = whole.split(b"\n")
-        for at in range(0, len(texts), FEW_LINES):
-            few = b"\n".join(texts[at : at + FEW_LINES])
+        lines = BytesIO(whole).readlines()
+        for at in range(0, len(lines), FEW_LINES):
+            few = b"".join(lines[at : at + FEW_LINES])
             block = self._block(few)
             if block is not None:
                 yield block
@@ -173,7 +174,7 @@ class LineReader:
     def _block(self, whole: bytes) -> Block | None:
         block = Block.of(self.position, whole)
         if block is not None:
-            self.position += len(whole) + 1
+            self.position += len(whole)
             self.is_framed = True
         return block
 

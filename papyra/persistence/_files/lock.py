@@ -12,6 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from papyra.clock import pause
 from papyra.exceptions import StoreLockedError
 from papyra.node import this_node
 from papyra.persistence._files.fs import Access, opened, stat_or_none, write_all
@@ -100,7 +101,7 @@ class StoreLock:
         for _ in range(_TRIES):  # a scan that asks whether somebody writes holds it for an instant
             if self._fs.lock(fd):
                 return True
-            threading.Event().wait(_PAUSE_SECONDS)
+            pause(_PAUSE_SECONDS)
         return False
 
     def sign(self, now: float, *, doubtful_from: int | None = None, is_beside_writers: bool = False) -> None:
@@ -159,7 +160,7 @@ class StoreLock:
                 note = _read_note(self._fs, fd)
             if note.get("beside_writers"):
                 return
-            threading.Event().wait(_PAUSE_SECONDS)
+            pause(_PAUSE_SECONDS)
         raise StoreLockedError(self._refusal(note))
 
     def remove(self) -> None:

@@ -29,7 +29,8 @@ class _KnownHead(codec.Head, frozen=True, gc=False, kw_only=True):
 def sound_checksums(lines: Sequence[bytes]) -> array[int] | None:
     """Return the checksum of each of ``lines``; ``None`` where one is not framed, or not what was written.
 
-    It says what `codec.is_framed` and `codec.has_sound_checksum` say of each, in a third of the time.
+    Each ends in a newline. It says what `codec.is_framed` and `codec.has_sound_checksum` say of each without
+    it, in a third of the time.
     """
     if b"".join(map(_first_bytes, lines)) != codec.FRAME_HEAD * len(lines):
         return None
@@ -37,16 +38,16 @@ def sound_checksums(lines: Sequence[bytes]) -> array[int] | None:
     digits = array("I", checksums)
     if sys.byteorder == "little":
         digits.byteswap()
-    tails = digits.tobytes().hex("|", digits.itemsize).replace("|", '"},"crc":"')
-    found = b"".join([line[-codec.FRAME_TAIL_LENGTH :] for line in lines])
-    return checksums if found == b',"crc":"%b"}' % tails.encode("ascii") else None
+    tails = digits.tobytes().hex("|", digits.itemsize).replace("|", '"}\n,"crc":"')
+    found = b"".join(map(_last_bytes, lines))
+    return checksums if found == b',"crc":"%b"}\n' % tails.encode("ascii") else None
 
 
 def decode_heads(lines: bytes) -> Sequence[codec.Head] | None:
     """Return what `codec.decode_head` says of each of ``lines``; ``None`` where one needs a look of its own.
 
-    They are framed, of known kinds, and stand with a newline between them. Where there are as many values as
-    lines, each line is one: each newline stands between two braces, which JSON has nowhere within a value.
+    They are framed, of known kinds, and each ends in a newline. Where there are as many values as lines, each
+    line is one: each newline stands between two braces, which JSON has nowhere within a value.
     """
     try:
         heads = _KNOWN_HEAD.decode_lines(lines)
@@ -58,5 +59,7 @@ def decode_heads(lines: bytes) -> Sequence[codec.Head] | None:
 
 
 _first_bytes = itemgetter(slice(len(codec.FRAME_HEAD)))
-_checked_bytes = itemgetter(slice(-codec.FRAME_TAIL_LENGTH))
+_TAIL_LENGTH = codec.FRAME_TAIL_LENGTH + 1
+_checked_bytes = itemgetter(slice(-_TAIL_LENGTH))
+_last_bytes = itemgetter(slice(-_TAIL_LENGTH, None))
 _KNOWN_HEAD = msgspec.json.Decoder(_KnownHead)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from papyra.clock import pause
 from papyra.exceptions import StoreUnavailableError
 from papyra.node import is_gone, this_node
 from papyra.persistence import codec
@@ -252,7 +252,7 @@ def _settled_end(source: Source, size_now: Callable[[], int], is_live: IsLive) -
         return size
     begun = _line_start(source, size)
     for _ in range(_SETTLE_TRIES):
-        threading.Event().wait(_SETTLE_SECONDS)
+        pause(_SETTLE_SECONDS)
         size = size_now()
         start = _line_start(source, size)
         if start != begun:

@@ -16,15 +16,16 @@ from papyra.exceptions import RecordDecodeError
 from papyra.persistence import codec
 from papyra.persistence._files import lines, many
 from papyra.persistence._files.check import FileCheck
+from papyra.persistence._files.ledger import Ledger
 from papyra.persistence._files.lines import Block, LineReader, Piece
+from papyra.persistence._files.tally import Tally
 from papyra.persistence.models import EventType, RecordKind
 from tests.unit.files.stores import HEADER, line, note
-from tests.unit.files.test_properties import LEGACY, NOISE, STEPS, damage
+from tests.unit.files.test_properties import LEGACY, LIVES, NOISE, STEPS, damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LIVES = ("01JDGH5Q7W0000000000000001", "01JDGH5Q7W0000000000000002")
 LOSS = {"incarnation": LIVES[0], "kind": "event", "first": 9, "last": 11, "cause": "damaged"}
 SIZES = st.tuples(st.sampled_from([64, 700, 4096, 10**6]), st.integers(1, 5))
 
@@ -69,6 +70,7 @@ ODD = [
     HEADER,
     LEGACY + b"\n",
     codec.encode_header(store="another", family="all", segment=1),
+    Tally().footer(300, "0" * 64, removed=0, sealed_at=5.0),
 ]
 NEWER = sealed(b'{"seq":0,"kind":"header","format":99')
 LIFE = {"node": {"host": "elsewhere", "pid": 1, "boot": "x", "started": 1.0}}
@@ -81,6 +83,11 @@ TELLING = [
 SOUND = [
     line(seq, kind=kind, incarnation=life) for seq in range(1, 9) for life in LIVES for kind in RecordKind
 ]
+
+BEFORE = (
+    HEADER + line(1, incarnation=LIVES[0]) + line(7, incarnation=LIVES[0]) + line(3, incarnation=LIVES[1])
+)
+"""The file before one of a set, with numbers that the next may fill in."""
 
 
 def plain(head: codec.Head | None) -> list[Any]:
@@ -100,14 +107,19 @@ def histories() -> st.SearchStrategy[bytes]:
     return st.lists(part, max_size=8).map(lambda parts: HEADER + b"".join(parts))
 
 
-def judged(text: bytes, read: Callable[[LineReader], Any], **options: Any) -> dict[str, Any]:
-    """Judge ``text`` and return all that anybody asks of it."""
+def judged(
+    text: bytes, read: Callable[[LineReader], Any], *, is_set: bool = False, **options: Any
+) -> dict[str, Any]:
+    """Judge ``text``, in a set as the second of two files, and return all that anybody asks of it."""
     told_records: list[Any] = []
 
     def tell(piece: Piece) -> None:
         told_records.append((*piece._replace(head=None), plain(piece.head)))
 
-    check, reader = FileCheck("x", tell), LineReader(**options)
+    ledger = Ledger(is_set=is_set)
+    if is_set:
+        FileCheck("before", ledger=ledger).feed(LineReader().pieces(source_of(BEFORE), len(BEFORE)))
+    check, reader = FileCheck("x", tell, ledger=ledger), LineReader(**options)
     check.feed(read(reader))
     check.finish()
     history = check.history
@@ -122,6 +134,7 @@ def judged(text: bytes, read: Callable[[LineReader], Any], **options: Any) -> di
         "unordered": check.unordered,
         "samples": list(check.ledger.samples.items()),
         "header": check.header,
+        "footer": check.footer and check.footer[1],
         "verdict": (check.newer, check.is_foreign, check.has_lost_header),
         "losses": check.ledger.losses(),
         "holes": history.holes(),
@@ -154,22 +167,23 @@ def _sizes() -> Iterator[None]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(histories(), st.one_of(st.just([]), STEPS), SIZES, st.booleans(), st.booleans())
+@given(histories(), st.one_of(st.just([]), STEPS), SIZES, st.booleans(), st.booleans(), st.booleans())
 def test_judging_many_lines_at_once_finds_exactly_what_judging_each_finds(
     text: bytes,
     steps: list[tuple[str, int, int, bytes]],
     sizes: tuple[int, int],
     is_growing: bool,  # noqa: FBT001
     is_framed: bool,  # noqa: FBT001
+    is_set: bool,  # noqa: FBT001
 ) -> None:
     lines.READ_BYTES, lines.FEW_LINES = sizes
-    both(damage(text, steps), is_growing=is_growing, is_framed=is_framed)
+    both(damage(text, steps), is_growing=is_growing, is_framed=is_framed, is_set=is_set)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from([*SOUND, *ODD]), min_size=1, max_size=6))
 def test_heads_read_at_once_are_the_heads_read_one_by_one(texts: list[bytes]) -> None:
-    whole = b"".join(texts)[:-1]
+    whole = b"".join(texts)
     block = Block.of(0, whole)
     if block is not None:
         for piece in block.pieces():
@@ -245,19 +259,19 @@ def test_one_bad_line_costs_its_neighbours_alone_the_look_at_each() -> None:
 
 def test_the_kinds_that_are_judged_together_are_all_kinds_there_are() -> None:
     for kind in RecordKind:
-        assert many.decode_heads(line(1, kind=kind)[:-1]) is not None
-    assert many.decode_heads(named(1, ',"timestamp":1', kind="sample")[:-1]) is None
+        assert many.decode_heads(line(1, kind=kind)) is not None
+    assert many.decode_heads(named(1, ',"timestamp":1', kind="sample")) is None
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 400, "NaN", "Infinity"])
 def test_no_time_without_an_end_is_read_with_others(number: str) -> None:
-    text = named(1, f',"timestamp":{number}')[:-1]
+    text = named(1, f',"timestamp":{number}')
     assert many.decode_heads(text) is None
     with pytest.raises(RecordDecodeError):
-        codec.decode_head(text)
+        codec.decode_head(text[:-1])
 
 
 def test_a_line_that_goes_on_in_the_next_is_not_taken_for_two() -> None:
     first, second = ODD[0], ODD[1]
     assert json.loads(b"[" + first[:-1] + b"," + second[:-1] + b"]")  # as one array they would do
-    assert Block.of(0, (first + second)[:-1]) is None
+    assert Block.of(0, first + second) is None
