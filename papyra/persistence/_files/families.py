@@ -12,7 +12,7 @@ from papyra.exceptions import StoreFailedError, StoreUnavailableError
 from papyra.persistence._files.appending import newer_format, read_history
 from papyra.persistence._files.carrying import notes_to_carry
 from papyra.persistence._files.family import FamilyWriter, InDoubtError
-from papyra.persistence._files.folder import ends_of, store_lock, writer_lock
+from papyra.persistence._files.folder import ends_of, most_told, store_lock, writer_lock
 from papyra.persistence._files.fs import opened, store_error
 from papyra.persistence._files.known import KnownIdentities, sift
 from papyra.persistence._files.mounts import doubt_about
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from papyra.persistence.retention import RetentionPolicy
 
 _log = logging.getLogger(__name__)
+_ANY_STORE = "0" * 26  # of the length of a minted one
 
 
 class FamiliesWriter:
@@ -140,17 +141,8 @@ class FamiliesWriter:
         return lock
 
     def _store_id(self, folder: Folder, listing: Listing) -> str:
-        """Return the id in the newest headers, if any has one; raises for a store of a newer version."""
-        stores = []
-        for family in listing.families().values():
-            for segment in reversed(family):  # a crash may have torn the newest header of all
-                header, _ = ends_of(folder.place_of(segment.name))
-                if header is not None and header.format > FORMAT:
-                    raise newer_format(folder.place_of(segment.name), header.format)
-                if header is not None and header.store:
-                    stores.append(header.store)
-                    break
-        return next(iter(stores), "")
+        """Return the id that the headers tell, if any tells one; raises for a store of a newer version."""
+        return most_told(_told_store(folder.place_of(segment.name)) for segment in listing.segments)
 
     def _renew(self, folder: Folder) -> None:
         """Write anew what a sync failed for in an earlier process: segments that are not sealed."""
@@ -297,8 +289,10 @@ class FamiliesWriter:
         return self.header(file.name)
 
     def header(self, name: SegmentName) -> bytes:
-        """Return the header of a segment of this store."""
-        return encode_header(store=self._store, family=name.family, segment=name.number, base=name.base)
+        """Return the header of a segment of this store; before it is held, one that is as long."""
+        return encode_header(
+            store=self._store or _ANY_STORE, family=name.family, segment=name.number, base=name.base
+        )
 
     def adopt(self, entries: Sequence[Entry]) -> None:
         """Remember lines that stand in a file now."""
@@ -383,6 +377,16 @@ class FamiliesWriter:
                 self.drop()
             finally:
                 self._release()
+
+
+def _told_store(place: Place) -> str:
+    try:
+        header, _ = ends_of(place)
+    except FileNotFoundError:  # another writer of the store took it just now
+        return ""
+    if header is not None and header.format > FORMAT:
+        raise newer_format(place, header.format)
+    return "" if header is None else header.store
 
 
 def _is_reached(found: int, limit: int | None) -> bool:

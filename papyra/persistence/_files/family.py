@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from papyra.exceptions import StoreFailedError
 from papyra.persistence import codec
 from papyra.persistence._files.appending import AppendFile
-from papyra.persistence._files.folder import ENDS_BYTES, read_footer, read_header
+from papyra.persistence._files.folder import read_footer
 from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
-from papyra.persistence._files.lines import LineReader, Sort
+from papyra.persistence._files.lines import LineReader, Sort, find_header
 from papyra.persistence._files.segments import SegmentName
 from papyra.persistence._files.tally import FOOTER_ROOM, Tally
 
@@ -98,12 +98,13 @@ class FamilyWriter:
             source = partial(read_all, place.fs, fd)
             size = place.fs.fstat(fd).size
             footer = read_footer(source, size)
-            self._start = len(source(ENDS_BYTES, 0).partition(b"\n")[0]) + 1 if read_header(source) else 0
+            header = find_header(source, size)
         if footer is not None:
             return self._begin_next(last.following(footer.records + footer.removed))
         if not size:
             return self._begin_next(last)
         self._file = self._opened(place, None)
+        self._start = 0 if header is None else header.end + header.ending
         self._name, self._tally, self._digest = last, None, None
         return self._file
 
