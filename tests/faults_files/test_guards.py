@@ -171,3 +171,16 @@ async def test_lives_that_ended_one_after_the_other_in_their_first_write_are_cra
     assert await named(path) == ["torn_tail"]
     await recovered(path)
     assert await named(path) == []
+
+
+async def test_a_life_that_ended_in_its_header_and_one_that_ended_after_it_are_crashes_and_no_damage(
+    path: Path,
+) -> None:
+    first, header = line(1), SOUND[: SOUND.index(b"\n")]
+    for left in (12, 60, len(header) - 1):
+        for torn in (9, 30, 90):
+            path.write_bytes(header[:left] + b"\n" + first[:torn])
+            assert await named(path) == ["torn_tail"], (left, torn)
+            path.write_bytes(header[:left] + b"\n" + first[:torn] + b"\n" + first)
+            await recovered(path)
+            assert await named(path) == []

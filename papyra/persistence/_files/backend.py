@@ -142,7 +142,7 @@ class FileBackend(BasePersistence):
 
     @abstractmethod
     def _witness(self) -> Path | None:
-        """Return a file of the store, by which to tell what it lies on."""
+        """Return what stays as long as there is a store, by which to tell what it lies on."""
 
     @abstractmethod
     def _own_lock(self) -> StoreLock:

@@ -285,8 +285,8 @@ class FileCheck:
         if following is None or following.sort is Sort.LEGACY:
             return True
         head = following.head
-        if remains.startswith(_FRAME_OF_ITS_OWN):
-            return head is not None
+        if remains.startswith(_FRAME_OF_ITS_OWN):  # the next life may have ended in its first write too
+            return head is not None or is_torn(following.text)
         if head is None:  # another life may have ended in its first write
             claim = claimed_identity(following.text) if is_torn(following.text) else None
             return claim is not None and claim.incarnation != self._incarnation

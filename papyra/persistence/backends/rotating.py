@@ -134,8 +134,7 @@ class RotatingFilePersistence(FileBackend):
 
     def _witness(self) -> Path | None:
         folder = self._find()
-        segments = folder.listing().segments
-        return folder.path / str(segments[0].name) if segments else None
+        return folder.path if folder.listing().segments else None
 
     def _own_lock(self) -> StoreLock:
         return store_lock(self._find())
