@@ -155,6 +155,12 @@ def ends_of(place: Place) -> tuple[codec.Header | None, Footer | None]:
         return read_header(source, size), read_footer(source, size)
 
 
+def refuse_shared(folder: Folder) -> None:
+    """Raise for a folder that only those open who share it."""
+    if folder.is_shared():
+        raise StoreUnavailableError(f"{folder.path} is written by several writers; open it with shared=True")
+
+
 def most_told(stores: Iterable[str]) -> str:
     """Return the store's id as most headers tell it, "" where none does; a file of another one is foreign."""
     told = sorted(filter(None, stores))

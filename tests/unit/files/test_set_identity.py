@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from papyra.exceptions import NewerFormatError
+from papyra.exceptions import NewerFormatError, StoreUnavailableError
 from papyra.persistence import codec
 from papyra.persistence.models import RecordKind
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.records import INCARNATION
 from tests.unit.files.sets import contents, files, is_clean_after_repair, known, opened, seqs, words
+from tests.unit.files.stores import QuickFs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +118,44 @@ async def test_a_rehearsal_of_compaction_knows_how_long_a_renewed_header_is(path
         rehearsed = await store.compact(NEWEST, dry_run=True)
         done = await store.compact(NEWEST)
     assert rehearsed.after_bytes == done.after_bytes == files(path)[0].stat().st_size
+
+
+class Late(QuickFs):
+    """Another process begins the store, and ends, while this one is about to take its first lock."""
+
+    def __init__(self, begun: Path, path: Path) -> None:
+        self.begun: Path | None = begun
+        self.path = path
+
+    def lock(self, fd: int, *, shared: bool = False) -> bool:
+        if self.begun is not None:
+            shutil.copytree(
+                self.begun, self.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.lock")
+            )
+            self.begun = None
+        return super().lock(fd, shared=shared)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+async def test_f14_of_two_that_begin_a_store_at_once_the_second_takes_the_id_of_the_first(
+    path: Path, *, shared: bool
+) -> None:
+    begun = path.with_name("begun")
+    async with opened(begun, shared=shared) as store:
+        await store.append(known(RecordKind.EVENT, 1, 3))
+    async with opened(path, fs=Late(begun, path), shared=shared) as store:
+        await store.append(known(RecordKind.EVENT, 2, 4))
+        await store.append(known(RecordKind.DEAD_LETTER, 1, 1))
+        assert (await store.scan()).anomalies == ()
+    assert stores_of(path) == stores_of(begun)
+    assert await seqs(path, shared=shared) == [1, 2, 3, 4]
+
+
+async def test_who_does_not_share_is_refused_though_the_others_came_only_just_before(path: Path) -> None:
+    begun = path.with_name("begun")
+    async with opened(begun, shared=True) as store:
+        await store.append(known(RecordKind.EVENT, 1, 3))
+    async with opened(path, fs=Late(begun, path)) as store:
+        with pytest.raises(StoreUnavailableError, match="shared=True"):
+            await store.append(known(RecordKind.EVENT, 4, 4))
+    assert contents(path) == contents(begun)
