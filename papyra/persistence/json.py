@@ -100,9 +100,9 @@ class JsonFilePersistence(FileBackend):
         place = self._find()
         return None if place.info() is None else place.path
 
-    def _own_lock(self) -> StoreLock:
+    def _own_locks(self) -> Sequence[StoreLock]:
         place = self._find()
-        return StoreLock(place.fs, place.path)
+        return [StoreLock(place.fs, place.path)]
 
     def _store(self, entries: list[Entry]) -> Outcome:
         return Outcome(self._file.append(entries))

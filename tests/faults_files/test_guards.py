@@ -16,6 +16,7 @@ from papyra.persistence.query import RecordQuery
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from tests.faults_files.works import DAMAGED, NAME, RUBBISH, SOUND, TORN
+from tests.unit.files.sets import files, filled, is_clean_after_repair, words
 from tests.unit.files.stores import QUARANTINE, REPAIR, known, line, named, opened, quarantine_of, recovered
 
 if TYPE_CHECKING:
@@ -171,3 +172,29 @@ async def test_lives_that_ended_one_after_the_other_in_their_first_write_are_cra
     assert await named(path) == ["torn_tail"]
     await recovered(path)
     assert await named(path) == []
+
+
+async def test_a_life_that_ended_in_its_header_and_one_that_ended_after_it_are_crashes_and_no_damage(
+    path: Path,
+) -> None:
+    first, header = line(1), SOUND[: SOUND.index(b"\n")]
+    for left in (12, 60, len(header) - 1):
+        for torn in (9, 30, 90):
+            path.write_bytes(header[:left] + b"\n" + first[:torn])
+            assert await named(path) == ["torn_tail"], (left, torn)
+            path.write_bytes(header[:left] + b"\n" + first[:torn] + b"\n" + first)
+            await recovered(path)
+            assert await named(path) == []
+
+
+async def test_a_life_that_ended_in_a_record_and_one_that_ended_in_a_footer_are_crashes_and_no_damage(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "set"
+    [file, *_] = await filled(folder, 12)
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines[:-1], line(1)[:90], b"\n", lines[-1][:100]]))
+    for later in files(folder)[1:]:
+        later.unlink()
+    assert await words(folder) == ["torn_tail"]
+    await is_clean_after_repair(folder)

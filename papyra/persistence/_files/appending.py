@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
-from papyra.exceptions import NewerFormatError, RecordDecodeError
+from papyra.exceptions import NewerFormatError
 from papyra.persistence import codec
 from papyra.persistence._files.fs import (
     Access,
@@ -18,7 +18,7 @@ from papyra.persistence._files.fs import (
     write_all,
     write_and_sync,
 )
-from papyra.persistence._files.lines import LineReader, Sort
+from papyra.persistence._files.lines import LineReader, Sort, read_header
 from papyra.persistence.integrity import HistoryCheck
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 FAMILY = "all"
 """What the one file of this store holds: records of every kind."""
-
-_HEADER_BYTES = 4096
 
 
 class AppendFile:
@@ -146,15 +144,9 @@ def new_header(place: Place) -> bytes:
 
 
 def refuse_newer(place: Place, fd: int) -> None:
-    """Raise `NewerFormatError` where the first line of the open file is the header of a newer version."""
-    first_line = read_all(place.fs, fd, _HEADER_BYTES, 0).partition(b"\n")[0]
-    if not codec.is_framed(first_line) or not codec.has_sound_checksum(first_line):
-        return
-    try:
-        header = codec.decode_header(first_line)
-    except RecordDecodeError:
-        return
-    if header.format > codec.FORMAT:
+    """Raise `NewerFormatError` where the open file begins with the header of a newer version."""
+    header = read_header(partial(read_all, place.fs, fd), place.fs.fstat(fd).size)
+    if header is not None and header.format > codec.FORMAT:
         raise newer_format(place, header.format)
 
 

@@ -142,11 +142,11 @@ class FileBackend(BasePersistence):
 
     @abstractmethod
     def _witness(self) -> Path | None:
-        """Return a file of the store, by which to tell what it lies on."""
+        """Return what stays as long as there is a store, by which to tell what it lies on."""
 
     @abstractmethod
-    def _own_lock(self) -> StoreLock:
-        """Return the lock that says whether a writer left the store in doubt."""
+    def _own_locks(self) -> Sequence[StoreLock]:
+        """Return the locks that say whether a writer left the store in doubt."""
 
     def _append(self, entries: list[Entry]) -> Awaitable[Refused]:
         size = entries[0].size if len(entries) == 1 else sum(entry.size for entry in entries)
@@ -243,12 +243,13 @@ class FileBackend(BasePersistence):
             must_be_durable = self._policy is FsyncPolicy.ALWAYS
             if doubt := doubt_about(self._fs.kind(fd), must_be_durable=must_be_durable):
                 yield f"{self._path}: {doubt}"
-        doubtful_from = self._own_lock().doubtful_from()
-        if doubtful_from is not None:
-            yield (
-                f"{witness}: a sync failed, so what stands from byte {doubtful_from} on may not last; check "
-                "the disk: the next process that writes copies what is in doubt before it adds to it"
-            )
+        for lock in self._own_locks():
+            doubtful_from = lock.doubtful_from()
+            if doubtful_from is not None:
+                yield (
+                    f"{witness}: a sync failed, so what stands from byte {doubtful_from} on may not last; "
+                    "check the disk: the next process that writes copies what is in doubt before it adds"
+                )
 
     async def _recover(
         self, config: PersistenceRecoveryConfig, depth: ScanDepth, progress: ProgressCallback | None

@@ -284,13 +284,15 @@ class FileCheck:
     def _is_crash_before(self, following: Piece | None, remains: bytes) -> bool:
         if following is None or following.sort is Sort.LEGACY:
             return True
-        head = following.head
-        if remains.startswith(_FRAME_OF_ITS_OWN):
-            return head is not None
-        if head is None:  # another life may have ended in its first write
-            claim = claimed_identity(following.text) if is_torn(following.text) else None
-            return claim is not None and claim.incarnation != self._incarnation
-        return head.incarnation != self._incarnation or following.text.startswith(remains)
+        head, text = following.head, following.text
+        is_own = remains.startswith(_FRAME_OF_ITS_OWN)
+        if head is not None:
+            return is_own or head.incarnation != self._incarnation or text.startswith(remains)
+        if not is_torn(text):
+            return False
+        claim = claimed_identity(text)  # another life may have ended in its first write
+        is_other = claim is not None and claim.incarnation != self._incarnation
+        return is_own or text.startswith(_FRAME_OF_ITS_OWN) or is_other
 
     def _damaged(self, piece: Piece, type_: PersistenceAnomalyType, detail: str) -> None:
         claim = claimed_identity(piece.text)

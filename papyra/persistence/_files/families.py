@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
-from papyra.exceptions import StoreFailedError, StoreUnavailableError
 from papyra.persistence._files.appending import newer_format, read_history
 from papyra.persistence._files.carrying import notes_to_carry
 from papyra.persistence._files.family import FamilyWriter, InDoubtError
-from papyra.persistence._files.folder import ends_of, store_lock, writer_lock
+from papyra.persistence._files.folder import ends_of, most_told, refuse_shared, store_lock, writer_lock
 from papyra.persistence._files.fs import opened, store_error
 from papyra.persistence._files.known import KnownIdentities, by_kind, sift
-from papyra.persistence._files.mounts import doubt_about
+from papyra.persistence._files.locked import LockedWriter
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import make_name_durable, renew, rewrite
 from papyra.persistence._files.sealed import SegmentScan
@@ -30,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from papyra.exceptions import StoreFailedError
     from papyra.persistence._files.edits import Span
-    from papyra.persistence._files.folder import Folder, Listing, Segment
+    from papyra.persistence._files.folder import Folder, Segment
     from papyra.persistence._files.lock import StoreLock
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.recovery import Encode
@@ -43,13 +41,16 @@ if TYPE_CHECKING:
     from papyra.persistence.retention import RetentionPolicy
 
 _log = logging.getLogger(__name__)
+_ANY_STORE = "0" * 26  # of the length of a minted one
 
 
-class FamiliesWriter:
+class FamiliesWriter(LockedWriter["Folder"]):
     """Its methods belong to the writer thread, and block.
 
     The families of a batch are written one after the other; where one refuses, those before it are stored.
     """
+
+    _copied = "the last segments"
 
     def __init__(  # noqa: PLR0913  # what it works with, and how
         self,
@@ -65,106 +66,69 @@ class FamiliesWriter:
         retention: RetentionPolicy,
         on_failure: Callable[[StoreFailedError], None],
     ) -> None:
-        self._find = find
-        self._quarantine = quarantine
+        super().__init__(
+            find,
+            quarantine,
+            must_be_durable=policy is FsyncPolicy.ALWAYS,
+            interval_seconds=interval_seconds,
+            on_failure=on_failure,
+        )
         self._encode = encode
         self._give_back = give_back
         self._policy = policy
-        self._interval_seconds = interval_seconds
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._retention = retention
-        self._on_failure = on_failure
-        self._folder: Folder | None = None
-        self._lock: StoreLock | None = None
         self._families: dict[str, FamilyWriter] = {}
-        self._known: KnownIdentities | None = None
         self._store = ""
-        self._failure = ""
         self._writer = ""
         """The incarnation in the names of this writer's families, where there may be several writers."""
-        self._timer: threading.Timer | None = None
-        self._guard = threading.RLock()  # against the timer's thread
-        self._pid = os.getpid()
 
     def hold(self) -> Place:
         """Take the store's lock, until `close`; nothing else is touched, and nothing beside a newer store."""
-        return self._held().place
+        return self._hold().place
 
-    def _held(self) -> Folder:
-        if self._failure:
-            raise StoreFailedError(self._failure)
-        if self._folder is not None:
-            return self._folder
+    def _take(self) -> Folder:
         folder = self._find()
-        listing = folder.listing()
-        known = self._store_id(folder, listing)
-        self._store = known or mint_incarnation(folder.clock.now())
-        fs = folder.fs
-        if not listing.segments:
-            fs.stat(folder.path.parent)  # a folder that is not there is a path misspelt
-            fs.make_folder(folder.path, 0o777)
-            fs.sync_folder(folder.path.parent)
-        self._lock, self._folder = self._locked(folder, listing, is_new=not known), folder
-        self._look_at_mount(folder)
-        self._remember(folder, listing)
-        return folder
-
-    def _look_at_mount(self, folder: Folder) -> None:
+        if not self._store_id(folder):
+            folder.fs.stat(folder.path.parent)  # a folder that is not there is a path misspelt
+            folder.fs.make_folder(folder.path, 0o777)
+            folder.fs.sync_folder(folder.path.parent)
+        self._lock = self._locked(folder)
         with opened(folder.fs, self._lock_path(folder)) as fd:
-            kind = folder.fs.kind(fd)
-        doubt = doubt_about(kind, must_be_durable=self._policy is FsyncPolicy.ALWAYS)
-        if doubt:
-            _log.warning("%s: %s", folder.path, doubt)
+            self._look_at_mount(folder, folder.fs.kind(fd))
+        self._remember(folder)
+        return folder
 
     def _lock_path(self, folder: Folder) -> Path:
         return folder.path / LOCK_NAME
 
-    def _locked(self, folder: Folder, listing: Listing, *, is_new: bool) -> StoreLock:
-        del is_new  # nobody else is to find the store's id meanwhile
-        if any(segment.name.writer for segment in listing.segments):
-            raise StoreUnavailableError(
-                f"{folder.path} is written by several writers; open it with shared=True"
-            )
+    def _locked(self, folder: Folder) -> StoreLock:
+        """Take the lock, and find or mint the store's id under it."""
+        refuse_shared(folder)
         lock = store_lock(folder)
         doubtful_from = lock.acquire()
         try:
-            self._refuse_others(folder, listing)
+            self._refuse_others(folder)
             if doubtful_from is not None:
                 self._renew(folder)
+            self._store = self._store_id(folder) or mint_incarnation(folder.clock.now())
         except BaseException:
             lock.release()
             raise
         lock.sign(folder.clock.now())
         return lock
 
-    def _refuse_others(self, folder: Folder, listing: Listing) -> None:
-        for writer in listing.writers:
+    def _refuse_others(self, folder: Folder) -> None:
+        for writer in folder.listing().writers:
             writer_lock(folder, writer).refuse_exclusive()
+        refuse_shared(folder)
 
-    def _keep_lock(self) -> Folder:
-        folder = self._held()
-        if self._lock is not None and self._lock.is_lost:
-            self._refuse_others(folder, folder.listing())
-            self._lock.regain(folder.clock.now())
-            self.drop()
-            self._remember(folder, folder.listing())
-        return folder
+    def _store_id(self, folder: Folder) -> str:
+        """Return the id that the headers tell, if any tells one; raises for a store of a newer version."""
+        return most_told(_told_store(folder.place_of(segment.name)) for segment in folder.listing().segments)
 
-    def _store_id(self, folder: Folder, listing: Listing) -> str:
-        """Return the id in the newest headers, if any has one; raises for a store of a newer version."""
-        stores = []
-        for family in listing.families().values():
-            for segment in reversed(family):  # a crash may have torn the newest header of all
-                header, _ = ends_of(folder.place_of(segment.name))
-                if header is not None and header.format > FORMAT:
-                    raise newer_format(folder.place_of(segment.name), header.format)
-                if header is not None and header.store:
-                    stores.append(header.store)
-                    break
-        return next(iter(stores), "")
-
-    def _renew(self, folder: Folder) -> None:
+    def _renew(self, folder: Folder, writer: str = "") -> None:
         """Write anew what a sync failed for in an earlier process: segments that are not sealed."""
         _log.warning(
             "%s: a sync failed in an earlier process; its last segments are written anew", folder.path
@@ -175,26 +139,27 @@ class FamiliesWriter:
         for family in listing.families().values():
             for segment in family[-2:]:
                 place = folder.place_of(segment.name)
-                if segment.size and ends_of(place)[1] is None:
+                if segment.name.writer == writer and segment.size and ends_of(place)[1] is None:
                     renew(place)
 
-    def _remember(self, folder: Folder, listing: Listing) -> None:
+    def _remember(self, folder: Folder) -> None:
+        listing = folder.listing()
         changed_at = max((segment.modified for segment in listing.segments if segment.size), default=0.0)
         if listing.legacy:
             changed_at = max([changed_at, *(folder.fs.stat(path).modified for path in listing.legacy)])
         self._known = KnownIdentities(lambda: read_history(*self._places()), changed_at=changed_at)
 
     def _places(self) -> list[Place]:
-        assert self._folder is not None  # noqa: S101  # asked under the lock
-        listing = self._folder.listing()
+        assert self._held is not None  # noqa: S101  # asked under the lock
+        listing = self._held.listing()
         names = [*map(str, listing.legacy), *(str(segment.name) for segment in listing.segments)]
-        return [self._folder.place_of(name) for name in names]
+        return [self._held.place_of(name) for name in names]
 
     def append(self, entries: Sequence[Entry]) -> Outcome:
         """Store what is not stored yet; a write that fails is told in the outcome, with what it left out."""
         with self._guard:
             folder = self._keep_lock()
-            assert self._known is not None  # noqa: S101  # _held() made it
+            assert self._known is not None  # noqa: S101  # _take() made it
             fresh, refused = sift(entries, self._known)
             stored: list[Entry] = []
             error = None
@@ -282,7 +247,7 @@ class FamiliesWriter:
         if not entries:
             return
         with self._guard:
-            folder = self._held()
+            folder = self._hold()
             try:
                 self._family(folder, RecordKind.EVENT).note(entries)
             except InDoubtError as doubt:
@@ -308,13 +273,10 @@ class FamiliesWriter:
         return self.header(file.name)
 
     def header(self, name: SegmentName) -> bytes:
-        """Return the header of a segment of this store."""
-        return encode_header(store=self._store, family=name.family, segment=name.number, base=name.base)
-
-    def adopt(self, entries: Sequence[Entry]) -> None:
-        """Remember lines that stand in a file now."""
-        assert self._known is not None  # noqa: S101  # hold() made it
-        self._known.add(entries)
+        """Return the header of a segment of this store; before it is held, one that is as long."""
+        return encode_header(
+            store=self._store or _ANY_STORE, family=name.family, segment=name.number, base=name.base
+        )
 
     def replace(
         self,
@@ -333,7 +295,6 @@ class FamiliesWriter:
                 raise self._fail(error) from error
 
     def drop(self) -> None:
-        """Close the files, so that another part of the store may rewrite them under the same lock."""
         with self._guard:
             try:
                 for family in self._families.values():
@@ -342,58 +303,32 @@ class FamiliesWriter:
                 raise self._fail(doubt) from doubt
             self._families.clear()
 
-    def _sync_soon(self) -> None:
-        if self._timer is None:
-            self._timer = threading.Timer(self._interval_seconds, self._sync_now)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _sync_now(self) -> None:
-        with self._guard:
-            self._timer = None
-            try:
-                for family in self._families.values():
-                    family.sync()
-            except InDoubtError as doubt:
-                self._fail(doubt)
+    def _sync_all(self) -> None:
+        try:
+            for family in self._families.values():
+                family.sync()
+        except InDoubtError as doubt:
+            raise self._fail(doubt) from doubt
 
     def fail(self, error: BaseException) -> StoreFailedError:
         """End the writer, for an error after which its files are in doubt; returns what to raise."""
         with self._guard:
             return self._fail(error)
 
-    def _fail(self, error: BaseException) -> StoreFailedError:
-        self._failure = (
-            f"{self._find().path}: {error}: nothing more is written; check the disk, then open the store "
-            "anew (the next writer copies the last segments before it adds to them)"
-        )
+    def _abandon(self) -> None:
         for family in self._families.values():
             family.abandon()
         self._families.clear()
-        if self._lock is not None and self._folder is not None:
-            self._lock.sign(self._folder.clock.now(), doubtful_from=0)
-        self._release()
-        failure = StoreFailedError(self._failure)
-        self._on_failure(failure)
-        return failure
 
-    def _release(self) -> None:
-        lock, self._lock, self._folder = self._lock, None, None
-        if lock is not None:
-            lock.release()
 
-    def close(self) -> None:
-        """Make everything durable and let the next writer in. In a forked child nothing is touched."""
-        if self._pid != os.getpid():
-            return
-        with self._guard:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            try:
-                self.drop()
-            finally:
-                self._release()
+def _told_store(place: Place) -> str:
+    try:
+        header, _ = ends_of(place)
+    except FileNotFoundError:  # another writer of the store took it just now
+        return ""
+    if header is not None and header.format > FORMAT:
+        raise newer_format(place, header.format)
+    return "" if header is None else header.store
 
 
 def _is_reached(found: int, limit: int | None) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from papyra.exceptions import StoreFailedError
 from papyra.persistence import codec
 from papyra.persistence._files.appending import AppendFile
-from papyra.persistence._files.folder import ENDS_BYTES, read_footer, read_header
+from papyra.persistence._files.folder import read_footer
 from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
-from papyra.persistence._files.lines import LineReader, Sort
+from papyra.persistence._files.lines import LineReader, Sort, find_header
 from papyra.persistence._files.segments import SegmentName
 from papyra.persistence._files.tally import FOOTER_ROOM, Tally
 
@@ -98,12 +99,13 @@ class FamilyWriter:
             source = partial(read_all, place.fs, fd)
             size = place.fs.fstat(fd).size
             footer = read_footer(source, size)
-            self._start = len(source(ENDS_BYTES, 0).partition(b"\n")[0]) + 1 if read_header(source) else 0
+            header = find_header(source, size)
         if footer is not None:
             return self._begin_next(last.following(footer.records + footer.removed))
         if not size:
             return self._begin_next(last)
         self._file = self._opened(place, None)
+        self._start = 0 if header is None else header.end + header.ending
         self._name, self._tally, self._digest = last, None, None
         return self._file
 
@@ -164,9 +166,7 @@ class FamilyWriter:
             self._start_anew(file, entries, error)
             return
         self._is_shaken = False
-        if self._tally is not None and self._digest is not None:
-            self._tally.add_entries(entries)
-            self._digest.update(data)
+        self._count((), entries, data)
 
     def _rotate(self, file: AppendFile) -> None:
         """Seal the segment, and begin the next."""
@@ -199,8 +199,12 @@ class FamilyWriter:
     def _start_anew(
         self, file: AppendFile, entries: Sequence[Entry], error: OSError, *, end: int | None = None
     ) -> None:
-        """Leave ``file`` as it was synced last, and write again in a new segment what came after."""
-        place = self._folder.place_of(self._name)
+        """Leave ``file`` as it was synced last, and write again in a new segment what came after.
+
+        Where that fails, ``file`` keeps all that was acknowledged, and there is no new one.
+        """
+        old, kept = self._name, 0
+        place = self._folder.place_of(old)
         if self._is_shaken:
             raise InDoubtError(str(error)) from error
         self._is_shaken = True
@@ -213,22 +217,28 @@ class FamilyWriter:
                 kept = tally_of(file.read, synced)[0].records
             else:
                 kept = self._tally.records - len(unsynced)
-            fresh = self._begin(self._name.following(kept), doubtful_from=synced)
+            fresh = self._begin(old.following(kept), doubtful_from=synced)
             data = b"".join([*(piece.text + b"\n" for piece in unsynced), *(entry.line for entry in entries)])
             if data:
                 fresh.write_synced(data)
-        except OSError as failure:
+        except (OSError, InDoubtError) as failure:
+            file.close(keeping=end)
+            self.abandon()
+            with suppress(OSError):
+                self._folder.fs.remove(self._folder.place_of(old.following(kept)).path)
             raise InDoubtError(str(failure)) from failure
-        finally:
-            file.close(keeping=synced)
-        tally, digest = self._tally, self._digest
-        assert tally is not None  # noqa: S101  # _begin() made them
-        assert digest is not None  # noqa: S101
-        for piece in unsynced:
-            assert piece.head is not None  # noqa: S101  # a record has one
-            tally.add(piece.head.incarnation, piece.head.seq, piece.head.timestamp)
-        tally.add_entries(entries)
-        digest.update(data)
+        file.close(keeping=synced)
+        self._count(unsynced, entries, data)
+
+    def _count(self, pieces: Sequence[Piece], entries: Sequence[Entry], data: bytes) -> None:
+        """Take in what was written; where it was not counted from the start, it is when it is sealed."""
+        if self._tally is None or self._digest is None:
+            return
+        for piece in pieces:
+            if piece.head is not None:
+                self._tally.add(piece.head.incarnation, piece.head.seq, piece.head.timestamp)
+        self._tally.add_entries(entries)
+        self._digest.update(data)
 
     def sync(self) -> None:
         """Make durable what was written."""

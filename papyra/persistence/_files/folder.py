@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from papyra.exceptions import RecordDecodeError, StoreUnavailableError
 from papyra.persistence import codec
 from papyra.persistence._files.fs import opened, read_all, stat_or_none
+from papyra.persistence._files.lines import ENDS_BYTES, read_header
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.scan import Place
 from papyra.persistence._files.segments import LOCK_NAME, SegmentName, told_apart, writer_lock_name
 from papyra.persistence.footers import Footer, decode_footer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from papyra.clock import Clock
     from papyra.persistence._files.fs import FileSystem
     from papyra.persistence._files.lines import Source
-
-ENDS_BYTES = 4096
-"""A header and a footer fit in this many bytes each."""
 
 
 class Segment(NamedTuple):
@@ -134,17 +133,6 @@ def find_folder(backend: str, fs: FileSystem, path: Path, clock: Clock) -> Folde
     return Folder(backend, fs, path, clock)
 
 
-def read_header(source: Source) -> codec.Header | None:
-    """Return the header in the first line, ``None`` where that is none."""
-    line = source(ENDS_BYTES, 0).partition(b"\n")[0]
-    if not codec.is_framed(line) or not codec.has_sound_checksum(line):
-        return None
-    try:
-        return codec.decode_header(line)
-    except RecordDecodeError:
-        return None
-
-
 def read_footer(source: Source, size: int) -> Footer | None:
     """Return the footer in the last line of ``size`` bytes, ``None`` where there is none of that size."""
     start = max(size - ENDS_BYTES, 0)
@@ -163,7 +151,20 @@ def ends_of(place: Place) -> tuple[codec.Header | None, Footer | None]:
     """Return the header and the footer of a segment."""
     with opened(place.fs, place.path) as fd:
         source = partial(read_all, place.fs, fd)
-        return read_header(source), read_footer(source, place.fs.fstat(fd).size)
+        size = place.fs.fstat(fd).size
+        return read_header(source, size), read_footer(source, size)
+
+
+def refuse_shared(folder: Folder) -> None:
+    """Raise for a folder that only those open who share it."""
+    if folder.is_shared():
+        raise StoreUnavailableError(f"{folder.path} is written by several writers; open it with shared=True")
+
+
+def most_told(stores: Iterable[str]) -> str:
+    """Return the store's id as most headers tell it, "" where none does; a file of another one is foreign."""
+    told = sorted(filter(None, stores))
+    return max(told, key=told.count, default="")
 
 
 def store_lock(folder: Folder) -> StoreLock:

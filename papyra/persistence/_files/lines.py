@@ -21,6 +21,9 @@ READ_BYTES = 128 * 1024
 MAX_LINE_BYTES = 4 * codec.MAX_RECORD_BYTES
 """A longer line without newline is cut in parts: any frame in it is still found."""
 
+ENDS_BYTES = 4096
+"""A header and a footer fit in this many bytes each."""
+
 FEW_LINES = 64
 """So many lines are judged one by one where a line among them needs a look of its own."""
 
@@ -271,3 +274,21 @@ class LineReader:
 def _unsound(text: bytes, offset: int, ending: int) -> Piece:
     sort = Sort.JUNK if text.strip(b" \t\r") else Sort.BLANK
     return Piece(sort, offset, text, ending, is_line=False)
+
+
+def find_header(source: Source, size: int) -> Piece | None:
+    """Return the header that stands before every record, whatever damage it stands in."""
+    for end in (min(ENDS_BYTES, size), size):
+        for piece in LineReader().pieces(source, end):
+            if piece.is_sound:
+                return piece if piece.sort is Sort.HEADER else None
+    return None
+
+
+def read_header(source: Source, size: int) -> codec.Header | None:
+    """Return what that header says, ``None`` where there is none."""
+    piece = find_header(source, size)
+    try:
+        return None if piece is None else codec.decode_header(piece.text)
+    except RecordDecodeError:
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from papyra.persistence import codec
 from papyra.persistence._files.check import FileCheck, Findings
 from papyra.persistence._files.fs import opened, read_all, stat_or_none
 from papyra.persistence._files.ledger import Ledger
-from papyra.persistence._files.lines import READ_BYTES, LineReader, Piece, Sort
+from papyra.persistence._files.lines import READ_BYTES, LineReader, Piece, find_header
 from papyra.persistence._files.tail import Mark, lines_backwards
 from papyra.persistence.models import PersistenceAnomalyType, PersistenceScanReport, ScanDepth
 from papyra.persistence.query import Progress
@@ -232,7 +232,8 @@ def read_file(file: FileScan, source: Source) -> None:
         is_framed = any(source(len(codec.FRAME_HEAD), at) == codec.FRAME_HEAD for at in (0, file.start))
         reader = LineReader(is_framed=is_framed)
         reader.position = file.start
-        check.feed(header_of(source))
+        header = find_header(source, file.start)
+        check.feed([] if header is None else [header])
     void_from = file.end if file.void_from is None else file.void_from
     if not check.newer:
         check.feed(reader.blocks(source, min(file.end, void_from)))
@@ -271,10 +272,3 @@ def _line_start(source: Source, end: int) -> int:
         if newline >= 0:
             return at + newline + 1
     return 0
-
-
-def header_of(source: Source) -> Iterator[Piece]:
-    line, newline, _ = source(READ_BYTES, 0).partition(b"\n")
-    for piece in LineReader().pieces(lambda _, offset: (line + newline)[offset:], len(line + newline)):
-        if piece.sort is Sort.HEADER:
-            yield piece

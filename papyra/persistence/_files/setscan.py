@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from papyra.persistence._files.carrying import find_notes
 from papyra.persistence._files.check import FileCheck, Findings
-from papyra.persistence._files.folder import read_footer, read_header
+from papyra.persistence._files.folder import most_told, read_footer
 from papyra.persistence._files.fs import opened, read_all
 from papyra.persistence._files.ledger import Ledger
+from papyra.persistence._files.lines import read_header
 from papyra.persistence._files.scan import LEGACY, FileScan, StoreScan, Watch, find_end, read_file
 from papyra.persistence._files.sealed import SegmentScan, judge_seal
 from papyra.persistence._files.segments import NameGap, SegmentName, find_gaps
@@ -163,12 +164,11 @@ class _Run:
                 fd = self._fds[str(file.name)]
                 file.end = self._folder.fs.fstat(fd).size
                 source = partial(read_all, self._folder.fs, fd)
-                file.header_line = read_header(source)
+                file.header_line = read_header(source, file.end)
                 file.footer_line = read_footer(source, file.end)
-        stores = [
+        store = most_told(
             file.header_line.store for family in families.values() for file in family if file.header_line
-        ]
-        store = max(sorted(set(stores)), key=stores.count, default="")
+        )
         names = {file.name for family in families.values() for file in family}
         for family in families.values():
             for file in list(family):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from papyra.persistence._files.folder import Folder, Listing, Segment
+    from papyra.persistence._files.folder import Folder, Segment
     from papyra.persistence._files.lock import StoreLock
     from papyra.persistence._files.scan import OnRecord
     from papyra.persistence.models import ScanDepth
@@ -34,23 +33,39 @@ _log = logging.getLogger(__name__)
 class SharedWriter(FamiliesWriter):
     """Holds ``writer.<incarnation>.lock`` as long as it lives; its families are sealed when it closes."""
 
-    def _locked(self, folder: Folder, listing: Listing, *, is_new: bool) -> StoreLock:
+    def _locked(self, folder: Folder) -> StoreLock:
         self._writer = mint_incarnation(folder.clock.now())
         lock = writer_lock(folder, self._writer)
         lock.acquire()
         try:
             lock.sign(folder.clock.now())
-            self._refuse_others(folder, listing)
-            if is_new:
+            self._refuse_others(folder)
+            self._renew_doubtful(folder)
+            self._store = self._store_id(folder)
+            if not self._store:
                 self._found(folder)
         except BaseException:
             lock.remove()
             raise
         return lock
 
-    def _refuse_others(self, folder: Folder, listing: Listing) -> None:
-        del listing  # others of its kind are welcome
+    def _refuse_others(self, folder: Folder) -> None:
         store_lock(folder).refuse_exclusive()
+
+    def _renew_doubtful(self, folder: Folder) -> None:
+        """Write anew what writers left whose syncs failed: it is read, so it is known, and has to last."""
+        for writer in folder.listing().writers:
+            lock = writer_lock(folder, writer)
+            if lock.doubtful_from() is None:
+                continue
+            with self._holding(folder, tries=_PATIENCE):
+                try:
+                    if lock.acquire() is not None:  # nobody else has done it meanwhile
+                        self._renew(folder, writer)
+                except BaseException:
+                    lock.release()
+                    raise
+                lock.remove()
 
     def _lock_path(self, folder: Folder) -> Path:
         return folder.path / f"{writer_lock_name(self._writer)}.lock"
@@ -58,10 +73,9 @@ class SharedWriter(FamiliesWriter):
     def _found(self, folder: Folder) -> None:
         """Begin the first segment of all, so that those who come next find the store's id."""
         with self._holding(folder, tries=_PATIENCE):
-            known = self._store_id(folder, folder.listing())
-            if known:
-                self._store = known
-            else:
+            self._store = self._store_id(folder)
+            if not self._store:
+                self._store = mint_incarnation(folder.clock.now())
                 self._family(folder, RecordKind.EVENT).begin()
 
     @contextmanager
@@ -141,18 +155,18 @@ class SharedWriter(FamiliesWriter):
             if writer not in writers and writer != self._writer and not lock.is_held_by_anybody():
                 lock.remove()
 
-    def close(self) -> None:
-        if self._pid != os.getpid():
-            return
-        with self._guard:
-            try:
-                for family in self._families.values():
-                    family.seal()
-            except (OSError, InDoubtError) as error:  # a family without a footer at its end is as good
-                _log.warning("%s: not sealed: %s", self._find().path, error)
-        super().close()
+    def _finish(self) -> None:
+        try:
+            for family in self._families.values():
+                family.seal()
+        except OSError as error:  # a family without a footer at its end is as good
+            _log.warning("%s: not sealed: %s", self._find().path, error)
+        except InDoubtError as doubt:
+            raise self._fail(doubt) from doubt
+        super()._finish()
 
-    def _release(self) -> None:
-        lock, self._lock, self._folder = self._lock, None, None
-        if lock is not None:
+    def _let_go_of(self, lock: StoreLock) -> None:
+        if self._failure:  # it tells those who come next
+            lock.release()
+        else:
             lock.remove()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +13,7 @@ from papyra.persistence._files.edits import Span
 from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
 from papyra.persistence._files.known import KnownIdentities, sift
 from papyra.persistence._files.lock import StoreLock
-from papyra.persistence._files.mounts import doubt_about
+from papyra.persistence._files.locked import LockedWriter
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import make_name_durable, renew, rewrite
 from papyra.persistence._files.scan import scan_file
@@ -66,7 +64,7 @@ class _Doubt(NamedTuple):
     error: OSError
 
 
-class FileWriter:
+class FileWriter(LockedWriter["Place"]):
     """Its methods belong to the writer thread, and block.
 
     After a failed sync nothing tells which bytes the medium holds, and syncing the same file again would say
@@ -75,6 +73,8 @@ class FileWriter:
     or the sync of the batch that follows, the writer ends, and the lock file tells the next one, which writes
     the file anew before it adds to it. Where there is no room for a new file, the next batch tries again.
     """
+
+    _copied = "the file"
 
     def __init__(
         self,
@@ -85,29 +85,24 @@ class FileWriter:
         interval_seconds: float,
         on_failure: Callable[[StoreFailedError], None] = lambda _: None,
     ) -> None:
-        self._find = find
-        self._quarantine = quarantine
+        super().__init__(
+            find,
+            quarantine,
+            must_be_durable=policy is FsyncPolicy.ALWAYS,
+            interval_seconds=interval_seconds,
+            on_failure=on_failure,
+        )
         self._policy = policy
-        self._interval_seconds = interval_seconds
-        self._on_failure = on_failure
-        self._place: Place | None = None
-        self._lock: StoreLock | None = None
         self._file: AppendFile | None = None
-        self._known: KnownIdentities | None = None
         self._doubt: _Doubt | None = None
         self._is_renewed = False
-        self._failure = ""
         self._has_looked_at_mount = False
-        self._timer: threading.Timer | None = None
-        self._guard = threading.RLock()  # against the timer's thread
-        self._pid = os.getpid()
 
     def hold(self) -> Place:
         """Take the store's lock, until `close`; nothing else is touched, and nothing beside a newer store."""
-        if self._failure:
-            raise StoreFailedError(self._failure)
-        if self._place is not None:
-            return self._place
+        return self._hold()
+
+    def _take(self) -> Place:
         place = self._find()
         found = place.info()
         if found is not None:
@@ -124,9 +119,8 @@ class FileWriter:
             lock.release()
             raise
         lock.sign(place.clock.now())
-        self._lock, self._place = lock, place
-        changed_at = found.modified if found is not None and found.size else 0.0
-        self._known = KnownIdentities(lambda: read_history(place), changed_at=changed_at)
+        self._lock = lock
+        self._remember(place, found.modified if found is not None and found.size else 0.0)
         return place
 
     def append(self, entries: Sequence[Entry]) -> dict[int, PersistenceError]:
@@ -142,8 +136,7 @@ class FileWriter:
 
     def _ready(self) -> KnownIdentities:
         """Open the file, unless it is in doubt; returns what is known of what it holds."""
-        place = self.hold()
-        self._keep_lock(place)
+        place = self._keep_lock()
         if self._file is not None and not self._file.is_current():
             self._go_on_in_what_is_there(place)
             self.drop()
@@ -152,15 +145,15 @@ class FileWriter:
         assert self._known is not None  # noqa: S101  # hold() made it
         return self._known
 
-    def _keep_lock(self, place: Place) -> None:
-        if self._lock is not None and self._lock.is_lost:
-            self._lock.regain(place.clock.now())
-            self.drop()
-            self._known = KnownIdentities(lambda: read_history(place), changed_at=float("inf"))
+    def _refuse_others(self, where: Place) -> None:
+        """Whoever writes holds this lock."""
+
+    def _remember(self, where: Place, changed_at: float = float("inf")) -> None:
+        self._known = KnownIdentities(lambda: read_history(where), changed_at=changed_at)
 
     def _go_on_in_what_is_there(self, place: Place) -> None:
         _log.warning("%s was replaced or changed by another program; going on in what is there", place.path)
-        self._known = KnownIdentities(lambda: read_history(place), changed_at=float("inf"))
+        self._remember(place)
 
     def _open(self, place: Place) -> None:
         try:
@@ -170,14 +163,9 @@ class FileWriter:
                 raise
             self._suspect(error, end=None, synced=0)
         else:
-            self._look_at_mount(self._file.kind)
-
-    def _look_at_mount(self, kind: str) -> None:
-        if not self._has_looked_at_mount:
-            self._has_looked_at_mount = True
-            doubt = doubt_about(kind, must_be_durable=self._policy is FsyncPolicy.ALWAYS)
-            if doubt:
-                _log.warning("%s: %s", self._find().path, doubt)
+            if not self._has_looked_at_mount:
+                self._has_looked_at_mount = True
+                self._look_at_mount(place, self._file.kind)
 
     def _write(self, data: bytes) -> None:
         file = self._file
@@ -240,7 +228,7 @@ class FileWriter:
         doubt, place = self._doubt, self.hold()
         assert doubt is not None  # noqa: S101  # the caller asked
         if self._is_renewed:  # for the batch before this one: the disk has failed twice in a row
-            raise self._fail(doubt.error, doubtful_from=0) from doubt.error
+            raise self._fail(doubt.error) from doubt.error
         try:
             if stat_or_none(place.fs, place.path) is None:
                 self._is_renewed, self._doubt = True, None
@@ -252,7 +240,7 @@ class FileWriter:
         except OSError as error:
             if isinstance(store_error(error, place.path), StoreFullError):
                 raise  # the doubt stays, and the next batch tries again
-            raise self._fail(error, doubtful_from=0) from error
+            raise self._fail(error) from error
 
     def _put_new_file(self, place: Place, doubt: _Doubt, data: bytes) -> None:
         found, end = place.fs.stat(place.path), doubt.end
@@ -267,37 +255,18 @@ class FileWriter:
         try:
             self._file = AppendFile(place)  # which makes the name durable
         except OSError as error:
-            raise self._fail(error, doubtful_from=0) from error
+            raise self._fail(error) from error
         self._doubt, self._is_renewed = None, True
         if self._lock is not None:
             self._lock.sign(place.clock.now())
 
-    def _sync_soon(self) -> None:
-        if self._timer is None:
-            self._timer = threading.Timer(self._interval_seconds, self._sync_now)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _sync_now(self) -> None:
-        with self._guard:
-            self._timer = None
-            try:
-                if self._file is not None:
-                    self._sync(self._file)
-                elif self._doubt is not None:
-                    self._write_anew(b"")
-            except (StoreFailedError, OSError) as error:
-                _log.exception("what was acknowledged since the last sync may be lost")
-                if isinstance(error, OSError):
-                    self._sync_soon()
-
-    def adopt(self, entries: Sequence[Entry]) -> None:
-        """Remember lines that stand in the file now."""
-        assert self._known is not None  # noqa: S101  # hold() made it
-        self._known.add(entries)
+    def _sync_all(self) -> None:
+        if self._file is not None:
+            self._sync(self._file)
+        elif self._doubt is not None:
+            self._write_anew(b"")
 
     def drop(self) -> None:
-        """Close the file, so that another part of the store may rewrite it under the same lock."""
         with self._guard:
             if self._doubt is not None:
                 self._write_anew(b"")
@@ -311,8 +280,7 @@ class FileWriter:
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> StoreScan:
         """Scan what this writer holds."""
-        place = self.hold()
-        self._keep_lock(place)
+        place = self._keep_lock()
         return scan_file(place, depth, progress, is_live=lambda: False, on_record=on_record)
 
     def home(self, scan: StoreScan) -> FileScan | None:
@@ -341,46 +309,17 @@ class FileWriter:
             try:
                 make_name_durable(place)
             except OSError as error:
-                raise self._fail(error, doubtful_from=0) from error
+                raise self._fail(error) from error
 
     def fail(self, error: BaseException) -> StoreFailedError:
         """End the writer, for an error after which the file is in doubt; returns what to raise."""
         with self._guard:
             return self._fail(error, doubtful_from=self._file.synced if self._file else 0)
 
-    def _fail(self, error: BaseException, *, doubtful_from: int | None) -> StoreFailedError:
-        self._failure = (
-            f"{self._find().path}: {error}: nothing more is written; check the disk, then open the store "
-            "anew (the next writer copies the file before it adds to it)"
-        )
+    def _abandon(self) -> None:
         file, self._file, self._doubt = self._file, None, None
         if file is not None:
             file.close()
-        if self._lock is not None and self._place is not None:
-            self._lock.sign(self._place.clock.now(), doubtful_from=doubtful_from)
-        self._release()
-        failure = StoreFailedError(self._failure)
-        self._on_failure(failure)
-        return failure
-
-    def _release(self) -> None:
-        lock, self._lock, self._place = self._lock, None, None
-        if lock is not None:
-            lock.release()
-
-    def close(self) -> None:
-        """Make everything durable and let the next writer in. In a forked child nothing is touched."""
-        if self._pid != os.getpid():
-            return
-        with self._guard:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            try:
-                self.drop()
-            finally:
-                self._doubt = None
-                self._release()
 
 
 def _is_broken(error: OSError, place: Place) -> bool:

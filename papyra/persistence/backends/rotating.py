@@ -134,11 +134,10 @@ class RotatingFilePersistence(FileBackend):
 
     def _witness(self) -> Path | None:
         folder = self._find()
-        segments = folder.listing().segments
-        return folder.path / str(segments[0].name) if segments else None
+        return folder.path if folder.listing().segments else None
 
-    def _own_lock(self) -> StoreLock:
-        return store_lock(self._find())
+    def _own_locks(self) -> Sequence[StoreLock]:
+        return [store_lock(self._find())]
 
     def _give_back(self, entries: Sequence[Entry]) -> None:
         self._writer_identity.give_back(entries)
@@ -240,11 +239,13 @@ class _SharedRotatingFilePersistence(RotatingFilePersistence):
     _writer_class: ClassVar[type[FamiliesWriter]] = SharedWriter
 
     def _is_live(self, family: str) -> bool:
-        folder = self._find()
         if family:
-            return writer_lock(folder, family.partition(".")[2]).is_held_by_anybody()
-        locks = (store_lock(folder), *(writer_lock(folder, writer) for writer in folder.listing().writers))
-        return any(lock.is_held_by_anybody() for lock in locks)
+            return writer_lock(self._find(), family.partition(".")[2]).is_held_by_anybody()
+        return any(lock.is_held_by_anybody() for lock in self._own_locks())
+
+    def _own_locks(self) -> Sequence[StoreLock]:
+        folder = self._find()
+        return [store_lock(folder), *(writer_lock(folder, writer) for writer in folder.listing().writers)]
 
     def _is_held(self, family: str) -> bool:
         return self._shared_writer.is_other(self._find(), family)

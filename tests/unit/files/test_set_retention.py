@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from papyra.persistence.models import RecordKind, ScanDepth
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.records import event
-from tests.unit.files.sets import contents, files, known, opened, seqs, words
-from tests.unit.files.stores import HEADER, QUARANTINE, line
+from tests.unit.files.sets import contents, files, filled, known, opened, seqs, words
+from tests.unit.files.stores import HEADER, QUARANTINE, QuickFs, line
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from papyra.persistence._files.fs import FileInfo
 
 pytestmark = pytest.mark.asyncio
 
@@ -85,3 +88,40 @@ async def test_rotation_drops_segments_that_retention_keeps_nothing_of(path: Pat
             assert len(files(path)) < 8, "of twelve"
             assert (await store.scan()).anomalies == ()
         shutil.rmtree(path)
+
+
+class Dropping(QuickFs):
+    """Takes away the oldest segment, as another process may, right after it was looked at."""
+
+    def __init__(self, folder: Path, after: int) -> None:
+        self.folder = folder
+        self.after = after
+
+    def lstat(self, path: Path) -> FileInfo:
+        found = super().lstat(path)
+        self.after -= 1
+        if self.after == -1:
+            min(self.folder.glob("event.*")).unlink()
+        return found
+
+
+async def test_f14_whenever_retention_takes_a_segment_nobody_who_looks_or_shares_stumbles(path: Path) -> None:
+    await filled(path, 12, shared=True)
+    saved = path.with_name("saved")
+    shutil.copytree(path, saved)
+    for shared in (False, True):
+        for after in count():
+            shutil.rmtree(path)
+            shutil.copytree(saved, path)
+            fs = Dropping(path, after)
+            async with opened(path, fs=fs, shared=shared) as store:
+                for depth in ScanDepth:
+                    assert (await store.scan(depth)).anomalies == ()
+                numbers = [record.seq for record in await store.list_events()]
+                assert numbers == list(range(numbers[0], 13))
+                await store.stats()
+                if shared:
+                    await store.append(known(RecordKind.EVENT, 12, 14))
+            if fs.after >= 0:
+                break
+        assert after > 10
