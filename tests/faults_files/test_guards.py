@@ -168,10 +168,12 @@ async def test_lives_that_ended_one_after_the_other_in_their_first_write_are_cra
     path: Path,
 ) -> None:
     lives = [f"01JDGH5Q7W000000000000LF0{number}" for number in range(1, 4)]
-    path.write_bytes(SOUND + b"".join(line(1, incarnation=life)[:95] + b"\n" for life in lives))
-    assert await named(path) == ["torn_tail"]
-    await recovered(path)
-    assert await named(path) == []
+    for lengths in ((95, 95, 95), (95, 30, 95), (95, 95, 7), (120, 9, 60)):
+        torn = [line(1, incarnation=life)[:at] for life, at in zip(lives, lengths, strict=True)]
+        path.write_bytes(SOUND + b"".join(text + b"\n" for text in torn))
+        assert await named(path) == ["torn_tail"]
+        await recovered(path)
+        assert await named(path) == []
 
 
 async def test_a_life_that_ended_in_its_header_and_one_that_ended_after_it_are_crashes_and_no_damage(

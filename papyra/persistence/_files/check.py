@@ -288,11 +288,9 @@ class FileCheck:
         is_own = remains.startswith(_FRAME_OF_ITS_OWN)
         if head is not None:
             return is_own or head.incarnation != self._incarnation or text.startswith(remains)
-        if not is_torn(text):
-            return False
-        claim = claimed_identity(text)  # another life may have ended in its first write
-        is_other = claim is not None and claim.incarnation != self._incarnation
-        return is_own or text.startswith(_FRAME_OF_ITS_OWN) or is_other
+        claim = claimed_identity(text)  # another life may have ended in its first write, if not before it
+        is_same = claim is not None and claim.incarnation == self._incarnation
+        return is_torn(text) and (is_own or not is_same)
 
     def _damaged(self, piece: Piece, type_: PersistenceAnomalyType, detail: str) -> None:
         claim = claimed_identity(piece.text)

@@ -122,7 +122,7 @@ class Crashing(FileHarness):
         whole = set(map(repr, self.history[:-1]))
         async for work in self.crashes(lambda work: work.backend.recover(config), damaged, loss):
             kept = self.quarantined()
-            assert all(part in self.file().read_bytes() + kept for part in (noise, torn))
+            assert all(part in self.content() + kept for part in (noise, torn))
             if work.is_complete:
                 assert all(part in kept for part in (noise, torn))
                 assert config is REPAIR or damaged in kept

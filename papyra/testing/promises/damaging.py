@@ -98,6 +98,11 @@ class FileHarness(ABC):
     def _place(self, record: Record) -> int:
         return self.history.index(record) if record in self.history else -1
 
+    def content(self) -> bytes:
+        """Return the bytes of all files of the store that are like the newest."""
+        newest = self.file()
+        return b"".join(path.read_bytes() for path in sorted(newest.parent.glob(f"*{newest.suffix}")))
+
     def quarantined(self) -> bytes:
         """Return everything that lies in quarantine: as files, or as base64 in entries."""
         found = b""
@@ -124,8 +129,9 @@ class FileHarness(ABC):
         assert (self.file().read_bytes(), self.file().stat().st_mtime_ns) == (damaged, before.st_mtime_ns)
         async with self.opened() as backend:
             await backend.append([AFTER])
-        last = self.file().read_bytes().splitlines()[-1]
-        assert codec.decode_record(last) == AFTER, "it stands in a line of its own, for readers of lines"
+        line = codec.encode_record(AFTER, incarnation=AFTER.incarnation, seq=AFTER.seq)
+        lines = self.file().read_bytes().splitlines(keepends=True)
+        assert line in lines, "it stands in a line of its own, for readers of lines"
         async with self.opened() as backend:
             assert AFTER in await self.stored(backend), "what follows the damage survives"
             await backend.recover(REPAIR)
