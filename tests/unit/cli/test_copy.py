@@ -16,7 +16,7 @@ import pytest
 from papyra.cli import app
 from papyra.cli.commands import build_parser
 from papyra.persistence import codec
-from tests.unit.copying.stores import FORMS, fill, lines, opened, records, seqs, url
+from tests.unit.copying.stores import FORMS, files_of, fill, lines, opened, path_of, records, seqs, url
 from tests.unit.files.stores import HEADER, line, quarantine_of
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_the_same_store_twice_is_misuse_by_whatever_names(
     source: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     filled(source)
-    place = Path(source.partition(":")[2])
+    place = path_of(source)
     link, twin = tmp_path / "link.ndjson", tmp_path / "twin.ndjson"
     link.symlink_to(place)
     scheme = source.partition(":")[0]
@@ -134,9 +134,9 @@ def test_a_conflict_is_shown_and_exits_with_2(
 def test_a_damaged_source_exits_with_2_and_says_what_was_left_out(
     source: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not source.startswith("ndjson:"):
-        pytest.skip("damages a file")
-    Path(source.partition(":")[2]).write_bytes(HEADER + line(1) + b"rubbish\n" + line(3))
+    filled(source, range(1, 4))
+    (place,) = files_of(source)
+    place.write_bytes(place.read_bytes().replace(line(2), b"rubbish\n"))
     assert run("--from", source, "--to", target) == 2
     shown = capsys.readouterr().out
     assert shown.startswith("INCOMPLETE  ")
@@ -146,8 +146,6 @@ def test_a_damaged_source_exits_with_2_and_says_what_was_left_out(
 def test_records_behind_later_ones_are_told_with_what_puts_them_in_order(
     source: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not target.startswith("ndjson:"):
-        pytest.skip("an order that only a file has")
     filled(source, range(1, 11))
     filled(target, range(6, 11))
     assert run("--from", source, "--to", target) == 2
