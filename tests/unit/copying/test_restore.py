@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from papyra.persistence.quarantined import Fate
 from papyra.persistence.restoring import ALL, restore, verify
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.faults import Crash, FaultyFs
+from papyra.testing.faultybackend import FaultyBackend
 from papyra.testing.records import INCARNATION
 from tests.unit.files.stores import (
     HEADER,
@@ -34,6 +36,8 @@ from tests.unit.files.stores import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from papyra.persistence.models import Record
+    from papyra.persistence.query import Page, RecordQuery
     from papyra.persistence.restoring import RestoreReport, VerifyReport
 
 LOSS = {"incarnation": INCARNATION, "kind": "event", "first": 3, "last": 3, "cause": "damaged"}
@@ -306,3 +310,28 @@ async def test_a_pipe_where_bytes_should_lie_is_not_waited_for(path: Path) -> No
     (quarantine_of(path) / "quarantine.ndjson").write_text(json.dumps(entry) + "\n")
     report = await restored(path)
     assert report.damaged_entries == 1
+
+
+class HidingBackend(FaultyBackend):
+    """Shows all but the first four records of each page."""
+
+    async def read(self, query: RecordQuery) -> Page[Record]:
+        page = await super().read(query)
+        return replace(page, records=page.records[4:])
+
+
+@pytest.mark.parametrize(
+    "policy", [RetentionPolicy(), RetentionPolicy(audits=RetentionPolicy(max_records=0))]
+)
+async def test_i3_what_is_counted_and_not_read_is_told(path: Path, policy: RetentionPolicy) -> None:
+    path.write_bytes(HEADER + b"".join(line(seq) for seq in range(1, 11)))
+    async with JsonFilePersistence(path, policy) as store:
+        report = await verify(HidingBackend(store))
+    assert (report.unread, report.is_proven) == (4, False)
+
+
+async def test_what_retention_hides_is_not_taken_for_unread(path: Path) -> None:
+    path.write_bytes(HEADER + b"".join(line(seq) for seq in range(1, 11)))
+    async with JsonFilePersistence(path, RetentionPolicy(max_records=3)) as store:
+        report = await verify(store)
+    assert (report.kinds[RecordKind.EVENT].records, report.unread, report.is_proven) == (3, 0, True)
