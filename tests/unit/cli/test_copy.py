@@ -118,6 +118,17 @@ def test_pipes_are_refused_where_they_make_no_sense(source: str, capsys: pytest.
     assert run("--from", source, "--to", "memory:", "--since", "1h", "--until", "2h") == 64
 
 
+def test_a_closed_stream_is_misuse_and_what_no_record_can_be_is_damage(source: str, tmp_path: Path) -> None:
+    filled(source)
+    for command in ("papyra copy --from - --to memory: <&-", f"papyra copy --from {source} --to - >&-"):
+        done = shell(command, tmp_path)
+        assert done.returncode == 64
+        assert b"was started with that stream closed" in done.stderr
+    done = shell("head -c 70000000 /dev/zero | papyra copy --from - --to memory:", tmp_path)
+    assert done.returncode == 2
+    assert b"is no record" in done.stderr
+
+
 def test_a_conflict_is_shown_and_exits_with_2(
     source: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,7 +285,10 @@ def test_restore_puts_back_exports_the_rest_and_refuses_what_it_should(
     assert (tmp_path / "rest").read_bytes() == b"\x1b[2J\n"
     assert app.main(words) == 64
     assert "is there already" in document(capsys)["error"]["message"]
-    assert app.main(["persistence", "restore", "nothing", "--path", str(path)]) == 64
+    assert app.main(["persistence", "restore", "nothing", "--path", str(path), "--export", "other"]) == 64
+    assert app.main(["persistence", "restore", "--path", str(path), "--export", "other"]) == 64
+    assert "name the entries to restore" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     path.write_bytes(path.read_bytes() + b"rubbish\n" + line(9))
     capsys.readouterr()
     assert app.main(["persistence", "restore", "all", "--path", str(path)]) == 2
