@@ -87,11 +87,11 @@ _moment = _typed(lambda text: read_moment(text, now=SYSTEM_CLOCK.now()))
 def add_store_arguments(parser: ArgumentParser) -> None:
     """Where the store is; only for commands whose backend is not configured elsewhere."""
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("--path", metavar="PATH", help="the store's file")
+    place.add_argument("--path", metavar="PATH", help="the store's file, or its folder of segments")
     place.add_argument(
         "--store",
         metavar="URL",
-        help="the store by URL: ndjson:PATH or memory: "
+        help="the store by URL: ndjson:PATH, segments:PATH or memory: "
         "(default: $PAPYRA_STORE, else ./papyra.ndjson if it exists)",
     )
 
@@ -107,7 +107,8 @@ def _add_depth(parser: ArgumentParser, default: str) -> None:
         type=_word,
         choices=DEPTHS,
         default=default,
-        help="how far to look: tail, back to the last clean mark, or full, every byte (default: %(default)s)",
+        help="how far to look: tail, back to the last clean mark, footers, what sealed segments say of "
+        "themselves, or full, every byte (default: %(default)s)",
     )
 
 
@@ -234,13 +235,13 @@ def add_copy_arguments(parser: ArgumentParser) -> None:
 
 
 def add_verify_arguments(parser: ArgumentParser) -> None:
-    """Add what `papyra.cli.persistence.run_verify` takes."""
+    """Add what `papyra.cli.proving.run_verify` takes."""
     _add_quarantine_dir(parser)
     add_json_argument(parser)
 
 
 def add_restore_arguments(parser: ArgumentParser) -> None:
-    """Add what `papyra.cli.persistence.run_restore` takes."""
+    """Add what `papyra.cli.proving.run_restore` takes."""
     parser.add_argument(
         "entries",
         metavar="ENTRY",

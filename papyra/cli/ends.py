@@ -14,6 +14,7 @@ from papyra.persistence.stores import is_same_place, masked, open_store
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
+    from typing import TextIO
 
     from papyra.cli.outcome import NextStep
     from papyra.persistence.backend import PersistenceBackend
@@ -81,7 +82,23 @@ def open_ends(args: Namespace, opener: Open) -> Ends:
     if args.target == PIPE and args.json:
         raise ConfigurationError("--to -: stdout carries the records, so there is no room for --json")
     if PIPE not in {args.origin, args.target} and is_same_place(args.origin, args.target):
-        raise ConfigurationError(f"{masked(args.origin)} and {masked(args.target)} are the same store")
-    source = PipeReader(sys.stdin.fileno()) if args.origin == PIPE else opener(args.origin, must_exist=True)
-    target = PipeWriter(sys.stdout.fileno()) if args.target == PIPE else opener(args.target, must_exist=False)
+        both = f"{masked(args.origin)} and {masked(args.target)}"
+        raise ConfigurationError(f"{both} are the same store, or one is a part of the other")
+    source = (
+        PipeReader(_fd_of("--from", sys.stdin))
+        if args.origin == PIPE
+        else opener(args.origin, must_exist=True)
+    )
+    target = (
+        PipeWriter(_fd_of("--to", sys.stdout))
+        if args.target == PIPE
+        else opener(args.target, must_exist=False)
+    )
     return Ends(source, target)
+
+
+def _fd_of(option: str, stream: TextIO | None) -> int:
+    """Return the descriptor of a stream, which Python leaves out where the shell has closed it."""
+    if stream is None:
+        raise ConfigurationError(f"{option} -: this process was started with that stream closed")
+    return stream.fileno()

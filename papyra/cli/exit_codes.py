@@ -11,6 +11,7 @@ from papyra.exceptions import (
     ForeignStoreError,
     InvalidNameError,
     NewerFormatError,
+    RecordTooLargeError,
     RecoveryError,
     StoreFailedError,
     StoreUnavailableError,
@@ -67,6 +68,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (RecoveryError, ExitCode.DAMAGE),
     (NewerFormatError, ExitCode.DAMAGE),
     (ForeignStoreError, ExitCode.DAMAGE),
+    (RecordTooLargeError, ExitCode.DAMAGE),
     (StoreUnavailableError, ExitCode.UNAVAILABLE),
     (StoreFailedError, ExitCode.UNAVAILABLE),
 )

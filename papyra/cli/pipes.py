@@ -35,12 +35,18 @@ class PipeReader:
     async def pages(self) -> AsyncIterator[Sequence[Record]]:
         """Yield the records of each megabyte; raises `NewerFormatError` at such a header."""
         rest = b""
-        while chunk := await self._thread.run(lambda: os.read(self._fd, _CHUNK_BYTES)):
+        while chunk := await self._thread.run(self._read):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _MAX_LINE_BYTES:
                 raise RecordTooLargeError(f"stdin: a line of more than {_MAX_LINE_BYTES} bytes is no record")
             yield self._records(lines)
         yield self._records([rest])
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._fd, _CHUNK_BYTES)
+        except OSError as error:
+            raise StoreUnavailableError(f"stdin gives no records: {error.strerror}") from error
 
     def _records(self, lines: Sequence[bytes]) -> list[Record]:
         found = []

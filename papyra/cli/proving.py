@@ -11,6 +11,7 @@ from papyra.cli.listing import NOUNS
 from papyra.cli.outcome import NextStep, Outcome, Table
 from papyra.cli.rendering import scan_outcome
 from papyra.cli.text import clipped, counted, sized, timed
+from papyra.exceptions import ConfigurationError
 from papyra.persistence.quarantined import Fate
 from papyra.persistence.restoring import restore, verify
 from papyra.persistence.stores import NewFile
@@ -47,6 +48,8 @@ async def run_restore(
     args: Namespace, backend: PersistenceBackend, progress: ProgressCallback | None = None
 ) -> Outcome:
     """List what lies in quarantine; with entries, put back what can go back."""
+    if args.export and not args.entries:
+        raise ConfigurationError("--export: name the entries to restore, or all")
     with NewFile(args.export) if args.export and not args.dry_run else nullcontext() as file:
         report = await restore(
             backend,

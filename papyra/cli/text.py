@@ -9,7 +9,7 @@ from shlex import quote
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEPS = ("KiB", "MiB", "GiB", "TiB", "PiB")
-_PLURALS = {"anomaly": "anomalies"}
+_PLURALS = {"anomaly": "anomalies", "entry": "entries"}
 
 
 def printable(text: str) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from papyra.persistence.carrying import Carrier
 from papyra.persistence.census import Census
 from papyra.persistence.copied import MAX_DIFFERENCES, CopyReport, CopySelection
 from papyra.persistence.models import Record, RecordId, RecordKind, ScanDepth
 from papyra.persistence.paging import Pages, Told, census_of, entries_of
 from papyra.persistence.query import DEFAULT_LIMIT, RecordQuery
+from papyra.persistence.transfer import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.models import StoreStats
@@ -64,24 +64,13 @@ async def copy(  # each has a default that does
     just the beginning of the source, as counts and both ends tell, only what follows is read; ``recheck``
     compares all. Raises what the stores raise; what is copied by then stays.
     """
-    before = await source.stats()
-    scan = await source.scan(ScanDepth.FULL, progress=progress)
-    told = Told(progress, _bytes(before, selection))
-    carriers = []
-    for kind in selection.kinds:
+
+    async def bring(kind: RecordKind, told: Told) -> Transfer:
         job = _KindCopy(source, target, kind, selection, told, dry_run=dry_run)
-        carriers.append(await job.run(recheck=recheck))
-    seen = max(_records(before), _records(await source.stats()))
-    return _report(
-        carriers,
-        CopyReport(
-            kinds={},
-            dry_run=dry_run,
-            is_verified=True,
-            scan=scan,
-            unknown=max(scan.checked_records - seen, 0),
-        ),
-    )
+        return await job.run(recheck=recheck)
+
+    report = CopyReport(kinds={}, dry_run=dry_run, is_verified=True)
+    return await _bring_each(source, selection, bring, report, progress)
 
 
 async def export(
@@ -93,27 +82,31 @@ async def export(
     progress: ProgressCallback | None = None,
 ) -> CopyReport:
     """Give what ``source`` holds now to ``sink``, one kind after the other."""
+
+    async def bring(kind: RecordKind, told: Told) -> Transfer:
+        transfer = Transfer(kind, sink.append, Census(), dry_run=dry_run)
+        ends = await _Ends.of(source, kind)
+        if ends is not None:
+            await _send(_Stretch(source, ends.query(selection), ends.newest), transfer, selection, told)
+        return transfer
+
+    report = CopyReport(kinds={}, dry_run=dry_run, is_verified=False)
+    return await _bring_each(source, selection, bring, report, progress)
+
+
+async def _bring_each(
+    source: PersistenceBackend,
+    selection: CopySelection,
+    bring: Callable[[RecordKind, Told], Awaitable[Transfer]],
+    report: CopyReport,
+    progress: ProgressCallback | None,
+) -> CopyReport:
     before = await source.stats()
     scan = await source.scan(ScanDepth.FULL, progress=progress)
     told = Told(progress, _bytes(before, selection))
-    carriers = []
-    for kind in selection.kinds:
-        carrier = Carrier(kind, sink.append, Census(), dry_run=dry_run)
-        ends = await _Ends.of(source, kind)
-        if ends is not None:
-            await _send(source, ends.query(selection), carrier, selection, ends.newest, told)
-        carriers.append(carrier)
+    transfers = [await bring(kind, told) for kind in selection.kinds]
     seen = max(_records(before), _records(await source.stats()))
-    return _report(
-        carriers,
-        CopyReport(
-            kinds={},
-            dry_run=dry_run,
-            is_verified=False,
-            scan=scan,
-            unknown=max(scan.checked_records - seen, 0),
-        ),
-    )
+    return _report(transfers, replace(report, scan=scan, unknown=max(scan.checked_records - seen, 0)))
 
 
 async def copy_stream(
@@ -126,18 +119,18 @@ async def copy_stream(
 ) -> CopyReport:
     """Bring what ``stream`` gives into ``target``, and read back what was brought."""
     told = Told(progress, 0)
-    carriers = {}
+    transfers = {}
     for kind in selection.kinds:
         known = await census_of(target, RecordQuery(kind=kind, newest_first=False), told)
-        carriers[kind] = _carrier(target, kind, known, dry_run=dry_run)
+        transfers[kind] = _transfer(target, kind, known, dry_run=dry_run)
     async for page in stream.pages():
         told.add(len(page), 0)
-        for kind, carrier in carriers.items():
-            await carrier.take([record for record in page if record.kind is kind], selection.includes)
-    for carrier in carriers.values():
-        await _read_back(target, carrier, told, dry_run=dry_run)
+        for kind, transfer in transfers.items():
+            await transfer.take([record for record in page if record.kind is kind], selection.includes)
+    for transfer in transfers.values():
+        await _read_back(target, transfer, told, dry_run=dry_run)
     return _report(
-        carriers.values(),
+        transfers.values(),
         CopyReport(
             kinds={}, dry_run=dry_run, is_verified=True, unknown=stream.unknown, left_out=stream.left_out
         ),
@@ -164,16 +157,48 @@ class _Ends:
         return RecordQuery(kind=kind, newest_first=False, since=selection.since, until=selection.until)
 
 
-class _Count:
-    """Takes records as a `Carrier` does, and only counts them."""
+class _Stretch:
+    """The records of ``query`` up to ``newest``, in pages; with ``after`` those that follow it.
 
-    def __init__(self) -> None:
-        self.records = 0
+    ``has_begun``: whether ``after`` was met soon, and as it is here.
+    """
 
-    async def take(self, records: Sequence[Record], is_wanted: Callable[[Record], bool]) -> int:
-        del is_wanted
-        self.records += len(records)
-        return sum(entry.size for entry in entries_of(records[:1])) * len(records)
+    def __init__(
+        self,
+        source: PersistenceBackend,
+        query: RecordQuery,
+        newest: Record,
+        *,
+        after: Record | None = None,
+    ) -> None:
+        self._pages = Pages(source, query)
+        self._newest = newest
+        self._after = after
+        self.has_begun = after is None
+        self.weigh = self._pages.weigh
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Record]]:
+        looked_at = 0
+        async for page in self._pages:
+            end = _position(page, self._newest)
+            records = page if end is None else page[: end + 1]
+            if not self.has_begun:
+                looked_at += len(records)
+                start = self._start(records)
+                if start is not None:
+                    self.has_begun = True
+                    records = records[start:]
+            if self.has_begun:
+                yield records
+            elif looked_at > DEFAULT_LIMIT:
+                return
+            if end is not None:
+                return
+
+    def _start(self, records: Sequence[Record]) -> int | None:
+        assert self._after is not None  # noqa: S101  # else it had begun
+        at = _position(records, self._after)
+        return None if at is None or not _is_same(records[at], self._after) else at + 1
 
 
 class _KindCopy:
@@ -196,30 +221,30 @@ class _KindCopy:
         self._told = told
         self._dry_run = dry_run
 
-    async def run(self, *, recheck: bool) -> Carrier:
+    async def run(self, *, recheck: bool) -> Transfer:
         ends = await _Ends.of(self._source, self._kind)
         if ends is None:
-            return self._carrier(Census())
-        carrier = None
+            return self._transfer(Census())
+        transfer = None
         if self._selection.is_unbounded and not recheck:
-            carrier = await self._go_on(ends)
-        if carrier is None:
+            transfer = await self._go_on(ends)
+        if transfer is None:
             query = RecordQuery(
                 kind=self._kind,
                 newest_first=False,
                 since=self._selection.since,
                 until=self._selection.until,
             )
-            carrier = self._carrier(await census_of(self._target, query, self._told))
+            transfer = self._transfer(await census_of(self._target, query, self._told))
             query = ends.query(self._selection)
-            await self._send(query, carrier, ends)
-        await _read_back(self._target, carrier, self._told, dry_run=self._dry_run)
-        return carrier
+            await self._send(_Stretch(self._source, query, ends.newest), transfer)
+        await _read_back(self._target, transfer, self._told, dry_run=self._dry_run)
+        return transfer
 
-    def _carrier(self, known: Census) -> Carrier:
-        return _carrier(self._target, self._kind, known, dry_run=self._dry_run)
+    def _transfer(self, known: Census) -> Transfer:
+        return _transfer(self._target, self._kind, known, dry_run=self._dry_run)
 
-    async def _go_on(self, ends: _Ends) -> Carrier | None:
+    async def _go_on(self, ends: _Ends) -> Transfer | None:
         """Copy only what follows the target's newest record; ``None`` where that may leave something out.
 
         For that the target has to begin with the source's oldest record, to end in one that the source has,
@@ -229,31 +254,37 @@ class _KindCopy:
         if there is None:
             return None
         is_only_legacy = ends.oldest.seq == 0 and there.newest.incarnation == there.oldest.incarnation
-        if is_only_legacy or not _is_same(there.oldest, Carrier.first_numbered(ends.oldest)):
+        if is_only_legacy or not _is_same(there.oldest, Transfer.first_numbered(ends.oldest)):
             return None
         held = await self._target.stats()
         counted = await self._counted(ends)
         if counted is None or held.is_estimate or counted.is_estimate:
             return None
-        rest = _Count()
         query = RecordQuery(kind=self._kind, newest_first=False, since=there.newest.timestamp)
-        if not await self._send(query, rest, ends, after=there.newest):
+        rest = await self._count(_Stretch(self._source, query, ends.newest, after=there.newest))
+        if rest is None:
             return None
-        if held.kinds[self._kind].records + rest.records != counted.kinds[self._kind].records:
+        if held.kinds[self._kind].records + rest != counted.kinds[self._kind].records:
             return None
-        carrier = self._carrier(Census())
-        carrier.resumed_after = RecordId(there.newest.incarnation, self._kind.value, there.newest.seq)
-        carrier.skipped = held.kinds[self._kind].records
-        self._told.add(carrier.skipped, 2 * held.kinds[self._kind].bytes)
-        await self._send(query, carrier, ends, after=there.newest)
-        return carrier
+        transfer = self._transfer(Census())
+        transfer.resumed_after = RecordId(there.newest.incarnation, self._kind.value, there.newest.seq)
+        transfer.skipped = held.kinds[self._kind].records
+        self._told.add(transfer.skipped, 2 * held.kinds[self._kind].bytes)
+        await self._send(_Stretch(self._source, query, ends.newest, after=there.newest), transfer)
+        return transfer
 
-    async def _send(
-        self, query: RecordQuery, carrier: Carrier | _Count, ends: _Ends, *, after: Record | None = None
-    ) -> bool:
-        return await _send(
-            self._source, query, carrier, self._selection, ends.newest, self._told, after=after
-        )
+    async def _send(self, stretch: _Stretch, transfer: Transfer) -> None:
+        await _send(stretch, transfer, self._selection, self._told)
+
+    async def _count(self, stretch: _Stretch) -> int | None:
+        """Return how many records are in ``stretch``; ``None`` where it does not begin."""
+        count = 0
+        async for records in stretch:
+            count += len(records)
+            size = sum(entry.size for entry in entries_of(records[:1])) * len(records)  # about
+            stretch.weigh(size)
+            self._told.add(len(records), size)
+        return count if stretch.has_begun else None
 
     async def _counted(self, ends: _Ends) -> StoreStats | None:
         """Return how much the source holds up to where this copy ends; ``None`` where it does not say."""
@@ -268,9 +299,9 @@ class _KindCopy:
         return None
 
 
-def _carrier(target: PersistenceBackend, kind: RecordKind, known: Census, *, dry_run: bool) -> Carrier:
+def _transfer(target: PersistenceBackend, kind: RecordKind, known: Census, *, dry_run: bool) -> Transfer:
     ready = target.capabilities.takes_ready_events
-    return Carrier(kind, target.append, known, dry_run=dry_run, takes_ready_events=ready)
+    return Transfer(kind, target.append, known, dry_run=dry_run, takes_ready_events=ready)
 
 
 async def _end(store: PersistenceBackend, kind: RecordKind, *, newest_first: bool) -> Record | None:
@@ -278,40 +309,11 @@ async def _end(store: PersistenceBackend, kind: RecordKind, *, newest_first: boo
     return page.records[0] if page.records else None
 
 
-async def _send(  # noqa: PLR0913  # what the copy was told
-    source: PersistenceBackend,
-    query: RecordQuery,
-    carrier: Carrier | _Count,
-    selection: CopySelection,
-    newest: Record,
-    told: Told,
-    *,
-    after: Record | None = None,
-) -> bool:
-    """Send page by page, up to ``newest``; with ``after`` what follows it, and whether it was found soon."""
-    looked_at = 0
-    pages = Pages(source, query)
-    async for page in pages:
-        records = list(page)
-        at = _position(records, newest)
-        is_end = at is not None
-        if at is not None:
-            del records[at + 1 :]
-        if after is not None:
-            looked_at += len(records)
-            at = _position(records, after)
-            if at is None and (is_end or looked_at > DEFAULT_LIMIT):
-                return False
-            if at is not None and not _is_same(records[at], after):
-                return False
-            del records[: len(records) if at is None else at + 1]
-            after = after if at is None else None
-        size = await carrier.take(records, selection.includes)
-        pages.weigh(size)
+async def _send(stretch: _Stretch, transfer: Transfer, selection: CopySelection, told: Told) -> None:
+    async for records in stretch:
+        size = await transfer.take(records, selection.includes)
+        stretch.weigh(size)
         told.add(len(records), size)
-        if is_end:
-            break
-    return after is None
 
 
 def _is_same(one: Record, other: Record) -> bool:
@@ -328,27 +330,27 @@ def _position(records: Sequence[Record], wanted: Record) -> int | None:
     return None
 
 
-async def _read_back(target: PersistenceBackend, carrier: Carrier, told: Told, *, dry_run: bool) -> None:
-    found = carrier.new.records if dry_run else 0
-    if found < carrier.new.records:
-        pages = Pages(target, RecordQuery(kind=carrier.kind))
+async def _read_back(target: PersistenceBackend, transfer: Transfer, told: Told, *, dry_run: bool) -> None:
+    found = transfer.new.records if dry_run else 0
+    if found < transfer.new.records:
+        pages = Pages(target, RecordQuery(kind=transfer.kind))
         async for page in pages:
             entries = entries_of(page)
             size = sum(entry.size for entry in entries)
-            found += sum(carrier.compare(entry) for entry in entries)
+            found += sum(transfer.compare(entry) for entry in entries)
             pages.weigh(size)
             told.add(len(page), size)
-            if found >= carrier.new.records:
+            if found >= transfer.new.records:
                 break
-    carrier.miss(found)
+    transfer.miss(found)
 
 
-def _report(carriers: Iterable[Carrier], report: CopyReport) -> CopyReport:
-    carriers = list(carriers)
-    differences = [difference for carrier in carriers for difference in carrier.differences]
+def _report(transfers: Iterable[Transfer], report: CopyReport) -> CopyReport:
+    transfers = list(transfers)
+    differences = [difference for transfer in transfers for difference in transfer.differences]
     return replace(
         report,
-        kinds={carrier.kind: carrier.outcome() for carrier in carriers},
+        kinds={transfer.kind: transfer.outcome() for transfer in transfers},
         differences=tuple(differences[:MAX_DIFFERENCES]),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from papyra.clock import SYSTEM_CLOCK, Clock
@@ -13,7 +12,7 @@ from papyra.persistence._files.fs import LOCAL_FS, FileSystem, stat_or_none
 from papyra.persistence._files.index import FileIndex
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.pages import read_page
-from papyra.persistence._files.quarantine import Quarantine
+from papyra.persistence._files.quarantine import MAX_QUARANTINE_BYTES
 from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy, Outcome
@@ -25,7 +24,9 @@ from papyra.persistence.waiting import Overflow
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import IsLive, OnRecord, StoreScan
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import (
@@ -49,7 +50,8 @@ class JsonFilePersistence(FileBackend):
 
     ``overflow`` says what an append does that finds ``max_queue_bytes`` waiting; see `Overflow`. With
     ``compact_interval_seconds`` retention is made physical by itself, from the first append on, looked at so
-    often and done when half of the file could go.
+    often and done when half of the file could go. Quarantine takes ``quarantine_max_bytes``; what does not
+    fit there is not taken out of the file either, and the recovery raises `StoreFullError`.
     """
 
     name: ClassVar[str] = "json"
@@ -68,10 +70,13 @@ class JsonFilePersistence(FileBackend):
         max_queue_bytes: int = MAX_QUEUE_BYTES,
         compact_interval_seconds: float | None = None,
         quarantine_dir: str | os.PathLike[str] | None = None,
+        quarantine_max_bytes: int | None = MAX_QUARANTINE_BYTES,
         clock: Clock = SYSTEM_CLOCK,
         fs: FileSystem = LOCAL_FS,
     ) -> None:
-        options = Options(FsyncPolicy(fsync), overflow, max_queue_bytes, compact_interval_seconds)
+        options = Options(
+            FsyncPolicy(fsync), overflow, max_queue_bytes, compact_interval_seconds, quarantine_max_bytes
+        )
         super().__init__(
             path, retention_policy, options=options, quarantine_dir=quarantine_dir, clock=clock, fs=fs
         )
@@ -88,10 +93,7 @@ class JsonFilePersistence(FileBackend):
         return Place(self.name, self._fs, self._fs.resolve(self._absolute), self._clock)
 
     def _quarantine(self, place: Place, folder: str | None = None) -> Quarantine:
-        if folder is not None:
-            return Quarantine(place, Path(folder).absolute())
-        default = place.path.with_name(f"{place.path.name}.quarantine")
-        return Quarantine(place, self._quarantine_dir or default)
+        return self._quarantine_in(folder, place, place.path.with_name(f"{place.path.name}.quarantine"))
 
     def _own_quarantine(self, folder: str | None) -> Quarantine:
         return self._quarantine(self._find(), folder)

@@ -27,12 +27,13 @@ from papyra.persistence.quarantined import Fate, Judge, KeepsQuarantine, Quarant
 from papyra.persistence.query import DEFAULT_LIMIT, Progress, RecordQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from papyra.persistence.backend import PersistenceBackend
-    from papyra.persistence.models import PersistenceScanReport
+    from papyra.persistence.models import PersistenceScanReport, StoreStats
     from papyra.persistence.quarantined import QuarantinePage
     from papyra.persistence.query import ProgressCallback
+    from papyra.persistence.retention import RetentionPolicy
 
     Keep = Callable[[bytes], None]
 
@@ -81,7 +82,10 @@ class ProvenKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What a store holds, proven. ``unread`` records are counted by the store and not among those read."""
+    """What a store holds, proven.
+
+    ``unread`` records are counted by the store and not among those read, of kinds that no retention limits.
+    """
 
     scan: PersistenceScanReport
     kinds: Mapping[RecordKind, ProvenKind]
@@ -102,23 +106,38 @@ async def verify(
     backend: PersistenceBackend, *, folder: str | None = None, progress: ProgressCallback | None = None
 ) -> VerifyReport:
     """Scan every byte, decode every record, set them against loss notes and quarantine; changes nothing."""
-    stats = await backend.stats()
+    before = await backend.stats()
     scan = await backend.scan(ScanDepth.FULL, progress=progress)
     inventory = await _Inventory.of(backend, progress)
-    counted = sum(kind.records for kind in stats.kinds.values())
+    kinds = inventory.kinds()
+    unread = _unread(kinds, (before, await backend.stats()), backend.retention)
     quarantine = None
     if isinstance(backend, KeepsQuarantine):
         work = _Restoring(backend, backend, inventory.judge(), folder, dry_run=True)
         quarantine = await work.run({ALL})
     return VerifyReport(
         scan=scan,
-        kinds=inventory.kinds(),
+        kinds=kinds,
         incarnations=len(inventory.incarnations),
-        unread=max(counted - inventory.census.records - inventory.nameless, 0),
+        unread=unread,
         losses=tuple(inventory.notes[:MAX_LISTED]),
         lost_records=sum(note.last - note.first + 1 for note in inventory.notes),
         quarantine=quarantine,
     )
+
+
+def _unread(
+    kinds: Mapping[RecordKind, ProvenKind], counted: Sequence[StoreStats], retention: RetentionPolicy
+) -> int:
+    """Count what the store holds, all the time, and reads do not show; retention may hide some of a kind."""
+    if any(stats.is_estimate for stats in counted):
+        return 0
+    unread = 0
+    for kind in counted[0].kinds:
+        policy = retention.for_kind(kind)
+        if (policy.max_records, policy.max_age_seconds, policy.max_total_bytes) == (None, None, None):
+            unread += max(min(stats.kinds[kind].records for stats in counted) - kinds[kind].records, 0)
+    return unread
 
 
 async def restore(  # each has a default that does
@@ -179,7 +198,6 @@ class _Inventory:
 
     def __init__(self) -> None:
         self.census = Census()
-        self.nameless = 0
         self.incarnations: set[str] = set()
         self.notes: list[LossNote] = []
         self._oldest: dict[str, float] = {}
@@ -209,8 +227,6 @@ class _Inventory:
             self.census.add(identity, entry.checksum)
             self._prints[kind].add(identity, entry.checksum)
             self.incarnations.add(record.incarnation)
-        else:
-            self.nameless += 1
         self._oldest.setdefault(kind.value, record.timestamp)
         self._tallies[kind].add(record.timestamp, entry.size)
         if isinstance(record, PersistedEvent) and record.event_type in _NOTES:

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 _FORMS = "ndjson:PATH, segments:PATH or memory:"
 _PATHS = frozenset({"ndjson", "segments"})
+_BESIDE = {"ndjson": r"\.lock", "segments": r"\.(lock|segments|[0-9]+)"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NO_SUCH_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NOT_HERE = {
     "redis": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
     "rediss": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
     "django": "a Django database is opened by manage.py, which knows the settings: "
-    "python manage.py papyra_doctor, papyra_scan, papyra_recover or papyra_compact",
+    "python manage.py papyra_doctor, papyra_scan, papyra_recover, papyra_copy and others",
     "file": "write ndjson:PATH",
 }
 
@@ -81,24 +82,32 @@ def is_same_place(one: str, other: str) -> bool:
 
     ``memory:`` never does.
     """
-    places = [url.partition(":") for url in (one, other)]
-    if any(scheme.lower() == "memory" for scheme, _, _ in places):
-        return False
-    if any(scheme.lower() not in _PATHS for scheme, _, _ in places):
-        return one == other
-    paths = [LOCAL_FS.resolve(_path_in(rest, scheme)) for scheme, _, rest in places]
-    found = [_look(path) for path in paths]
-    if found[0] is not None and found[1] is not None and found[0].key == found[1].key:
+    (scheme, _, rest), (other_scheme, _, other_rest) = (url.partition(":") for url in (one, other))
+    scheme, other_scheme = scheme.lower(), other_scheme.lower()
+    if not {scheme, other_scheme} <= _PATHS:
+        return scheme != "memory" and (scheme, rest) == (other_scheme, other_rest)
+    path, other_path = (LOCAL_FS.resolve(_path_in(text, scheme)) for text in (rest, other_rest))
+    found, other_found = _look(path), _look(other_path)
+    if found is not None and other_found is not None and found.key == other_found.key:
         return True
-    return paths[0] == paths[1] or paths[0] in paths[1].parents or paths[1] in paths[0].parents
+    return _is_part(other_path, scheme, path) or _is_part(path, other_scheme, other_path)
+
+
+def _is_part(place: Path, scheme: str, whole: Path) -> bool:
+    """Whether ``place`` is the store at ``whole``, lies in it, or is what stands beside it and is its own."""
+    if place == whole or whole in place.parents:
+        return True
+    beside = next((path for path in (place, *place.parents) if path.parent == whole.parent), whole)
+    return re.fullmatch(re.escape(whole.name) + _BESIDE[scheme], beside.name) is not None
 
 
 class NewFile:
-    """A file that was not there; durable once the ``with`` block ends."""
+    """A file that was not there; durable after the ``with`` block, gone if that fails before a `write`."""
 
     def __init__(self, path: str) -> None:
         self._path = _expanded(path, "ndjson")
         self._fd = -1
+        self._is_empty = True
 
     def __enter__(self) -> Self:
         with translated(self._path):
@@ -111,14 +120,17 @@ class NewFile:
     def write(self, data: bytes) -> None:
         """Add ``data``."""
         with translated(self._path):
+            self._is_empty = False
             write_all(LOCAL_FS, self._fd, data)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with translated(self._path):
             try:
                 LOCAL_FS.sync_all(self._fd)
             finally:
                 LOCAL_FS.close(self._fd)
+            if kind is not None and self._is_empty:
+                LOCAL_FS.remove(self._path)
             LOCAL_FS.sync_folder(self._path.absolute().parent)
 
 

@@ -1,7 +1,8 @@
-"""manage.py papyra_doctor, papyra_scan, papyra_recover, papyra_compact: one exit code and one answer each."""
+"""manage.py papyra_doctor, papyra_scan and the others of a store: one exit code and one answer each."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 
 from papyra.persistence.models import PersistenceAnomalyType
+from papyra.testing.records import INCARNATION
 from tests.django.places import STRICT
 from tests.django.places import file_store as file_store  # noqa: PLC0414  # fixtures
 from tests.django.places import sql_store as sql_store  # noqa: PLC0414
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(name for name, app in get_commands().items() if app == "django_papyra")
-STORE_COMMANDS = [name for name in NAMES if name not in {"papyra_run", "papyra_copy"}]
+STORE_COMMANDS = [name for name in NAMES if name not in {"papyra_run", "papyra_copy", "papyra_restore"}]
 NEEDED = {"papyra_copy": ("--from", "memory:", "--to", "memory:")}
 
 
@@ -110,6 +112,10 @@ CASES: dict[str, tuple[Arrange, tuple[str, ...], int, str]] = {
     "compact, sound": (sound, ("papyra_compact", "--max-records", "2"), 0, "compacted"),
     "compact, dry run": (sound, ("papyra_compact", "--max-records", "2", "--dry-run"), 0, "dry_run"),
     "compact, damaged": (damaged, ("papyra_compact", "--max-age", "1000w"), 2, "damage"),
+    "verify, sound": (sound, ("papyra_verify",), 0, "proven"),
+    "verify, damaged": (damaged, ("papyra_verify",), 2, "damage"),
+    "verify, misconfigured": (misconfigured, ("papyra_verify",), 64, "misuse"),
+    "restore, misconfigured": (misconfigured, ("papyra_restore",), 64, "misuse"),
     "compact, misconfigured": (misconfigured, ("papyra_compact",), 64, "misuse"),
 }
 
@@ -161,8 +167,18 @@ def test_inside_call_command_an_end_is_an_error_that_carries_its_code(
     assert "\x1b" not in out.getvalue() + err.getvalue()
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("words", [("--depth", "tial"), ("--nope",), ("--vers",), ("surplus",)])
+MISUSES = (("--depth", "tial"), ("--nope",), ("--vers",), ("surplus",))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (name, words)
+        for name in NAMES
+        for words in MISUSES
+        if name != "papyra_restore" or words[-1].startswith("--")  # any other word may name an entry
+    ],
+)
 def test_misuse_is_64_from_the_shell_and_inside_call_command(
     name: str, words: tuple[str, ...], shell: Shell
 ) -> None:
@@ -209,6 +225,37 @@ def test_what_is_taken_out_goes_where_the_settings_say(
     assert shell(*words) == 0
     assert b'"reason": "bad_checksum"' in b"".join(path.read_bytes() for path in aside.iterdir())
     assert not file_store.file.with_name(f"{file_store.file.name}.quarantine").exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("where", ["", "aside"])
+def test_what_lies_in_quarantine_is_listed_and_goes_back_under_its_identity(
+    where: str, file_store: FileStore, tmp_path: Path, shell: Shell
+) -> None:
+    file_store.configure(STARTUP={"quarantine_dir": str(tmp_path / where)} if where else {})
+    kept = file_store.file.read_bytes()
+    folder = tmp_path / where if where else file_store.file.with_name(f"{file_store.file.name}.quarantine")
+    folder.mkdir(parents=True)
+    (folder / f"papyra.ndjson.{hashlib.sha256(kept).hexdigest()[:16]}").write_bytes(kept)
+    file_store.file.write_bytes(
+        b"".join(line for line in kept.splitlines(keepends=True) if b'"seq":3,' not in line)
+    )
+    assert shell("papyra_recover") == 0  # which notes the loss
+    assert shell("papyra_restore") == 0
+    assert "Next: manage.py papyra_restore all  #" in shell.out
+    document = shell.json("papyra_restore", "all", "--export", str(tmp_path / "rest"))
+    assert (document["verdict"], document["restore"]["restored"]) == ("restored", 1)
+    assert [event.seq for event in file_store.events() if event.incarnation == INCARNATION] == [1, 2, 3, 4, 5]
+    assert shell.json("papyra_verify")["quarantine"]["fates"] == {"present": 5}
+
+
+@pytest.mark.django_db
+def test_a_database_says_that_its_quarantine_is_not_listed_here(sql_store: SqlStore, shell: Shell) -> None:
+    sql_store.damage()
+    assert shell("papyra_recover") == 0
+    assert shell("papyra_restore") == 64
+    assert "has no quarantine that can be listed" in shell.err
+    assert shell("papyra_verify") == 0
 
 
 @pytest.mark.django_db

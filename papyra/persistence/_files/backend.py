@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from papyra.exceptions import BackendClosedError, PersistenceError
+from papyra.exceptions import BackendClosedError, ConfigurationError, PersistenceError
 from papyra.persistence._files.fs import GivenUp, opened, translated
 from papyra.persistence._files.mounts import doubt_about
+from papyra.persistence._files.quarantine import MAX_QUARANTINE_BYTES, Quarantine
 from papyra.persistence._files.quarantine_reading import QuarantineReader
 from papyra.persistence._files.writer import FsyncPolicy
 from papyra.persistence.base import BasePersistence, Refused
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from papyra.clock import Clock
     from papyra.persistence._files.fs import FileSystem
     from papyra.persistence._files.lock import StoreLock
-    from papyra.persistence._files.quarantine import Quarantine
+    from papyra.persistence._files.scan import Place
     from papyra.persistence._files.writer import Outcome
     from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
     from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
@@ -63,6 +64,7 @@ class Options(NamedTuple):
     overflow: Overflow | str = Overflow.WAIT
     max_queue_bytes: int = MAX_QUEUE_BYTES
     compact_interval_seconds: float | None = None
+    quarantine_max_bytes: int | None = MAX_QUARANTINE_BYTES
 
 
 class FileBackend(BasePersistence):
@@ -83,6 +85,7 @@ class FileBackend(BasePersistence):
         self._absolute = self._path.absolute()
         self._fs = fs
         self._quarantine_dir = None if quarantine_dir is None else Path(quarantine_dir).absolute()
+        self._quarantine_max_bytes = _checked(options.quarantine_max_bytes)
         self._policy = options.fsync
         self._drops = Drops()
         name, may_drop = f"papyra {self._path.name}", self._policy is FsyncPolicy.OS
@@ -139,6 +142,12 @@ class FileBackend(BasePersistence):
     @abstractmethod
     def _own_quarantine(self, folder: str | None) -> Quarantine:
         """Return the quarantine of the whole store, or the one in ``folder``."""
+
+    def _quarantine_in(self, folder: str | None, place: Place, default: Path) -> Quarantine:
+        """Return the store's own quarantine, which has a bound, or ``folder``, which has none."""
+        own = self._quarantine_dir or default
+        chosen = own if folder is None else Path(folder).absolute()
+        return Quarantine(place, chosen, max_bytes=self._quarantine_max_bytes if chosen == own else None)
 
     @abstractmethod
     def _witness(self) -> Path | None:
@@ -337,6 +346,16 @@ class FileBackend(BasePersistence):
 
     def _unacknowledged(self) -> int:
         return sum(entry.count for entries in self._writer.unacknowledged() for entry in entries)
+
+
+def _checked(quarantine_max_bytes: int | None) -> int | None:
+    if quarantine_max_bytes is not None and (
+        type(quarantine_max_bytes) is not int or quarantine_max_bytes < 0
+    ):
+        raise ConfigurationError(
+            f"quarantine_max_bytes must be 0 or more (None: no limit), not {quarantine_max_bytes!r:.50}"
+        )
+    return quarantine_max_bytes
 
 
 def _by_part(batch: list[list[Entry]], refused: dict[int, PersistenceError]) -> list[Refused]:

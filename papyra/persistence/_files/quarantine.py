@@ -8,6 +8,7 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from papyra.exceptions import StoreFullError
 from papyra.persistence._files.edits import Removal, Span
 from papyra.persistence._files.fs import COPY_BYTES, Access, opened, read_all, stat_or_none, write_all
 from papyra.persistence.models import PersistenceAnomalyType
@@ -21,18 +22,26 @@ if TYPE_CHECKING:
 
 ENTRIES = "quarantine.ndjson"
 MAX_INLINE_BYTES = COPY_BYTES
+MAX_QUARANTINE_BYTES = 1024 * 1024 * 1024
 
 _SMALL = frozenset({PersistenceAnomalyType.CRLF.value, PersistenceAnomalyType.BLANK_LINE.value})
 _MAX_TOGETHER = 1000
+_ABOUT_AN_ENTRY = 512
+"""Bytes of an entry, or of a report, beside what it keeps."""
 
 Key = tuple[str, int, int, str]
 
 
 class Quarantine:
-    """The quarantine folder of one store. Everything put in is durable when `keep` or `set_aside` returns."""
+    """The quarantine folder of one store. Everything put in is durable when `keep` or `set_aside` returns.
 
-    def __init__(self, place: Place, folder: Path) -> None:
+    Nothing is ever removed to make room: what would bring it over ``max_bytes`` is refused before a byte of
+    it is written, and so the store stays as it is.
+    """
+
+    def __init__(self, place: Place, folder: Path, *, max_bytes: int | None = None) -> None:
         self._place = place
+        self._max_bytes = max_bytes
         self._fs: FileSystem = place.fs
         self._folder = folder
         self._entries = folder / ENTRIES
@@ -54,23 +63,46 @@ class Quarantine:
         """Copy ``removals`` out of the open store file; returns how many bytes they are.
 
         A removal that lies here already, as after a crash between this and the cut, is not copied again.
+        Raises `StoreFullError` where there is no room for all of them.
         """
         groups = [group for group in _together(removals) if group]
         if groups:
             self._make(like)
             known = self._known()
+            places = {key[:3] for key in known}
+            self._check_room(sum(self._need(group) for group in groups if self._where(group) not in places))
             self._append((self._entry(fd, group, known, like, run) for group in groups), like)
         return sum(removal.span.length for group in groups for removal in group)
 
+    def _where(self, group: list[Removal]) -> tuple[str, int, int]:
+        spans = [removal.span for removal in group]
+        return self._place.path.name, spans[0].offset, sum(span.length for span in spans)
+
+    def _need(self, group: list[Removal]) -> int:
+        _, _, length = self._where(group)
+        return _ABOUT_AN_ENTRY + (length if length > MAX_INLINE_BYTES else length * 4 // 3)
+
+    def _check_room(self, needed: int) -> None:
+        if self._max_bytes is None or not needed:
+            return
+        held = self.size()
+        if held + needed > self._max_bytes:
+            raise StoreFullError(
+                f"{self._folder} holds {held:,} bytes and may hold {self._max_bytes:,}: no room for "
+                f"{needed:,} more, so the store is left as it is; look at what lies there, move it away, "
+                "or recover with a quarantine folder of another name"
+            )
+
     def _entry(self, fd: int, group: list[Removal], known: set[Key], like: FileInfo, run: str) -> bytes:
         spans = [removal.span for removal in group]
-        length = sum(span.length for span in spans)
+        where = self._where(group)
+        store, offset, length = where
         sha256 = self._digest(fd, spans)
-        if (self._place.path.name, spans[0].offset, length, sha256) in known:
+        if (*where, sha256) in known:
             return b""
         entry: dict[str, object] = {
-            "store": self._place.path.name,
-            "offset": spans[0].offset,
+            "store": store,
+            "offset": offset,
             "length": length,
             "reason": group[0].reason,
             "sha256": sha256,
@@ -98,12 +130,16 @@ class Quarantine:
                 yield read_all(self._fs, fd, min(COPY_BYTES, length - done), offset + done)
 
     def set_aside(self, path: Path, *, like: FileInfo, report: dict[str, object]) -> Path:
-        """Copy the whole file at ``path`` here, named by its content, with ``report`` beside it."""
+        """Copy the whole file at ``path`` here, named by its content, with ``report`` beside it.
+
+        Raises `StoreFullError` where there is no room for it.
+        """
         self._make(like)
         with opened(self._fs, path) as fd:
             whole = [Span(0, self._fs.fstat(fd).size)]
             name = f"{path.name}.{self._digest(fd, whole)[:16]}"
             if stat_or_none(self._fs, self._folder / name) is None:
+                self._check_room(whole[0].length + _ABOUT_AN_ENTRY)
                 self._write(name, self._chunks(fd, whole), like)
         text = json.dumps(report, indent=1).encode() + b"\n"
         self._write(f"{name}.report.json", iter((text,)), like)

@@ -6,10 +6,11 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, cast
 
 from papyra.clock import minted_at
-from papyra.exceptions import ConfigurationError, RecordDecodeError
+from papyra.exceptions import RecordDecodeError
 from papyra.persistence import codec
 from papyra.persistence._files.fs import COPY_BYTES, opened, read_all, stat_or_none
 from papyra.persistence._files.lines import LineReader, Sort
@@ -31,6 +32,8 @@ _REPORT = ".report.json"
 _UNFINISHED = ".tmp"
 _LARGE = ".bin"
 _SHORT_DIGEST = 12
+_LARGE_NAME = re.compile(r"[0-9a-f]{64}\.bin\Z")
+_MAX_NUMBER = 2**63
 
 
 class QuarantineReader:
@@ -44,11 +47,11 @@ class QuarantineReader:
         """Yield what lies here, the oldest first, then files that were set aside whole."""
         names: dict[str, int] = {}
         for position, line in self._lines():
-            try:
-                found = json.loads(line)
-                digest, length = str(found["sha256"]), int(found["length"])
-            except (ValueError, KeyError, TypeError):  # torn by a crash: its bytes are still in the store
-                continue
+            found = _object(line)
+            length = _whole(found.get("length"))
+            if "sha256" not in found or length is None:
+                continue  # torn by a crash: its bytes are still in the store
+            digest = str(found["sha256"])
             preview, actual = self._looked_at(found)
             name = digest[:_SHORT_DIGEST]
             names[name] = names.get(name, 0) + 1
@@ -57,7 +60,7 @@ class QuarantineReader:
                 reason=str(found.get("reason", "")),
                 store=str(found.get("store", "")),
                 found_at=_number(found.get("found_at")),
-                offset=found.get("offset") if type(found.get("offset")) is int else None,
+                offset=_whole(found.get("offset")),
                 length=length,
                 position=position,
                 preview=preview,
@@ -65,8 +68,8 @@ class QuarantineReader:
             )
         yield from self._set_aside()
 
-    def _looked_at(self, found: dict[str, object]) -> tuple[bytes, str]:
-        source, size = self._content(found)
+    def _looked_at(self, found: dict[str, object], *, is_whole: bool = False) -> tuple[bytes, str]:
+        source, size = self._content(found, is_whole=is_whole)
         digest = hashlib.sha256()
         for offset in range(0, size, COPY_BYTES):
             digest.update(source(min(COPY_BYTES, size - offset), offset))
@@ -84,7 +87,7 @@ class QuarantineReader:
             if info is None or not info.is_file:
                 continue
             report = self._report(name)
-            preview, digest = self._looked_at({"file": name})
+            preview, digest = self._looked_at({"file": name}, is_whole=True)
             yield QuarantineEntry(
                 name=name,
                 reason=str(report.get("reason") or "set_aside"),
@@ -103,19 +106,15 @@ class QuarantineReader:
         if info is None:
             return {}
         with opened(self._fs, path) as fd:
-            try:
-                report = json.loads(read_all(self._fs, fd, info.size, 0))
-            except ValueError:
-                return {}
-        return report if isinstance(report, dict) else {}
+            return _object(read_all(self._fs, fd, info.size, 0))
 
     def pages(self, entry: QuarantineEntry) -> Iterator[QuarantinePage]:
         """Yield the records of ``entry`` that can be read, and the bytes that are none."""
         found: dict[str, object] = {"file": entry.name}
         if entry.position is not None:
             with opened(self._fs, self._folder / ENTRIES) as fd:
-                found = json.loads(self._line_at(fd, entry.position))
-        source, size = self._content(found)
+                found = _object(self._line_at(fd, entry.position))
+        source, size = self._content(found, is_whole=entry.position is None)
         records: list[tuple[Record, bytes]] = []
         rest: list[bytes] = []
         held = 0
@@ -132,18 +131,19 @@ class QuarantineReader:
         if records or rest:
             yield QuarantinePage(tuple(records), tuple(rest))
 
-    def _content(self, found: dict[str, object]) -> tuple[Source, int]:
+    def _content(self, found: dict[str, object], *, is_whole: bool) -> tuple[Source, int]:
+        """Return what is in an entry, or in a file that was set aside whole; nothing where it is not here."""
         if "file" not in found:
             try:
                 data = base64.b64decode(str(found.get("bytes", "")), validate=True)
             except binascii.Error:
                 data = b""
             return (lambda length, offset: data[offset : offset + length]), len(data)
-        path = self._folder / str(found["file"])
-        if path.parent != self._folder:
-            raise ConfigurationError(f"{self._folder}: an entry names a file elsewhere: {path.name!r:.100}")
-        info = stat_or_none(self._fs, path)
-        if info is None:
+        name = str(found["file"])
+        is_ours = is_whole or _LARGE_NAME.match(name)  # else an entry that was altered to name another file
+        path = self._folder / name
+        info = stat_or_none(self._fs, path) if is_ours else None
+        if info is None or not info.is_file:
             return (lambda length, offset: b""), 0  # noqa: ARG005  # as its type says
 
         def source(length: int, offset: int) -> bytes:
@@ -185,5 +185,19 @@ def _record_or_none(piece: Piece) -> Record | None:
         return None
 
 
+def _object(text: bytes) -> dict[str, object]:
+    """Return the JSON object that ``text`` is, empty for anything else, however somebody has altered it."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < _MAX_NUMBER else None
+
+
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    is_number = type(value) in {int, float} and 0 <= cast("float", value) < _MAX_NUMBER
+    return float(cast("float", value)) if is_number else None

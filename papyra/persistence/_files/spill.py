@@ -156,11 +156,7 @@ class Spill:
         active.bytes += len(data)
         active.records += count
         if self._is_due():
-            try:
-                self._fs.sync(self._fd)
-            except OSError as error:
-                self._write_again(active, data, count, error)
-            self._unsynced_since = None
+            self._sync(active)
 
     def _take_back(self, active: Segment) -> None:
         assert self._fd is not None  # noqa: S101  # the caller wrote to it
@@ -177,11 +173,22 @@ class Spill:
             self._unsynced_since = now
         return self._fsync is FsyncPolicy.INTERVAL and now - self._unsynced_since >= self._interval_seconds
 
-    def _write_again(self, doubtful: Segment, data: bytes, count: int, error: OSError) -> None:
+    def _sync(self, active: Segment) -> None:
+        assert self._fd is not None  # noqa: S101  # the caller wrote to it
+        try:
+            self._fs.sync(self._fd)
+        except OSError as error:
+            active = self._write_again(self._fd, active, error)
+        active.synced_bytes, active.synced_records = active.bytes, active.records
+        self._unsynced_since = None
+
+    def _write_again(self, fd: int, doubtful: Segment, error: OSError) -> Segment:
         """Put what may not be on the medium into a new file: syncing the same one again proves nothing."""
         _log.warning("%s could not be synced: %s; going on in a new file", doubtful.path, error)
-        self._close_file()
+        start, count = doubtful.synced_bytes, doubtful.records - doubtful.synced_records
         try:
+            data = read_all(self._fs, fd, doubtful.bytes - start, start)
+            self._close_file()
             self._fd = self._folder.create()
             assert self._fd is not None  # noqa: S101  # just opened
             write_all(self._fs, self._fd, data)
@@ -191,15 +198,12 @@ class Spill:
         active = self._folder.segments[-1]
         active.bytes += len(data)
         active.records += count
+        return active
 
     def sync(self) -> None:
         """Make durable what an ``interval`` or ``os`` policy left for later."""
         if self._fd is not None and self._unsynced_since is not None:
-            try:
-                self._fs.sync(self._fd)
-            except OSError as error:
-                raise self._fail(error) from error
-            self._unsynced_since = None
+            self._sync(self._folder.segments[-1])
 
     def _fail(self, error: OSError) -> StoreFailedError:
         self._close_file()

@@ -41,6 +41,9 @@ class Segment:
     bytes: int = 0
     sent: int = 0
     """So many of its records were taken, as far as this process knows."""
+    synced_bytes: int = 0
+    """So far the medium has it; what an earlier process left is taken to be there."""
+    synced_records: int = 0
 
 
 class SpillFolder:
@@ -143,7 +146,8 @@ class SpillFolder:
         check = SegmentCheck()
         with opened(self._fs, path) as fd:
             records = sum(check.is_record(piece) for piece in self.pieces(fd))
-            return Segment(number, path, records, self._fs.fstat(fd).size)
+            size = self._fs.fstat(fd).size
+            return Segment(number, path, records, size, synced_bytes=size, synced_records=records)
 
     def files(self) -> list[tuple[int, Path]]:
         """Return numbers and places of the segments, in order."""
@@ -169,7 +173,7 @@ class SpillFolder:
             with suppress(OSError):
                 self._fs.remove(path)
             raise
-        self.segments.append(Segment(self._number, path, bytes=len(header)))
+        self.segments.append(Segment(self._number, path, bytes=len(header), synced_bytes=len(header)))
         return fd
 
     def header(self) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from papyra.clock import SYSTEM_CLOCK, Clock
@@ -17,7 +16,7 @@ from papyra.persistence._files.folder import find_folder, store_lock, writer_loc
 from papyra.persistence._files.fs import LOCAL_FS, FileSystem
 from papyra.persistence._files.merged import MergedIndex
 from papyra.persistence._files.pages import read_page
-from papyra.persistence._files.quarantine import Quarantine
+from papyra.persistence._files.quarantine import MAX_QUARANTINE_BYTES
 from papyra.persistence._files.setrecovery import SetRecovery
 from papyra.persistence._files.setscan import SetScan, scan_set
 from papyra.persistence._files.sharing import SharedWriter
@@ -30,9 +29,11 @@ from papyra.persistence.waiting import Overflow
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from pathlib import Path
 
     from papyra.persistence._files.folder import Folder
     from papyra.persistence._files.lock import StoreLock
+    from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import OnRecord, Place
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import (
@@ -95,6 +96,7 @@ class RotatingFilePersistence(FileBackend):
         compact_interval_seconds: float | None = None,
         shared: bool = False,
         quarantine_dir: str | os.PathLike[str] | None = None,
+        quarantine_max_bytes: int | None = MAX_QUARANTINE_BYTES,
         clock: Clock = SYSTEM_CLOCK,
         fs: FileSystem = LOCAL_FS,
     ) -> None:
@@ -102,7 +104,9 @@ class RotatingFilePersistence(FileBackend):
         for name, value in (("max_bytes", max_bytes), ("max_files", max_files)):
             if type(value) is not int or value <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {value!r:.50}")
-        options = Options(_policy(fsync), overflow, max_queue_bytes, compact_interval_seconds)
+        options = Options(
+            _policy(fsync), overflow, max_queue_bytes, compact_interval_seconds, quarantine_max_bytes
+        )
         super().__init__(
             path, retention_policy, options=options, quarantine_dir=quarantine_dir, clock=clock, fs=fs
         )
@@ -124,10 +128,8 @@ class RotatingFilePersistence(FileBackend):
         return find_folder(self.name, self._fs, self._absolute, self._clock)
 
     def _quarantine(self, place: Place, folder: str | None = None) -> Quarantine:
-        if folder is not None:
-            return Quarantine(place, Path(folder).absolute())
         whole = self._find().path
-        return Quarantine(place, self._quarantine_dir or whole.with_name(f"{whole.name}.quarantine"))
+        return self._quarantine_in(folder, place, whole.with_name(f"{whole.name}.quarantine"))
 
     def _own_quarantine(self, folder: str | None) -> Quarantine:
         return self._quarantine(self._find().place, folder)

@@ -20,17 +20,37 @@ if TYPE_CHECKING:
 TELLING = """
 import sys
 from papyra.cli import app
-from papyra.persistence.json import JsonFilePersistence
+from papyra.persistence.base import BasePersistence
 
-append = JsonFilePersistence.append
+append = BasePersistence.append
 
 async def told(self, batch):
     await append(self, batch)
     print("stored", file=sys.stderr, flush=True)
 
-JsonFilePersistence.append = told
+BasePersistence.append = told
 sys.exit(app.main())
 """
+
+
+def started(
+    cwd: Path, *words: str, before: str = "", stdin: int | None = None, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
+    """Start a copy that says of each batch when it is stored."""
+    return subprocess.Popen(
+        [sys.executable, "-c", before + TELLING, "copy", *words],
+        cwd=cwd,
+        env=environment(TERM="xterm"),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
+
+
+def wait_for_batches(process: subprocess.Popen[bytes], number: int) -> None:
+    assert process.stderr is not None
+    for _ in range(number):
+        assert process.stderr.readline() == b"stored\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -43,17 +63,8 @@ async def test_a_copy_that_was_stopped_is_completed_by_the_next(
     expected = await lines(source)
     got: list[bytes] = []
     for batches in (1, 2, 4):
-        process = subprocess.Popen(
-            [sys.executable, "-c", TELLING, "copy", "--from", source, "--to", target],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        for _ in range(batches):
-            assert process.stderr.readline() == "stored\n"
+        process = started(tmp_path, "--from", source, "--to", target)
+        wait_for_batches(process, batches)
         process.send_signal(number)
         process.communicate(timeout=60)
         assert process.returncode in {130, -signal.SIGKILL, 0}
@@ -70,44 +81,26 @@ async def test_a_copy_that_was_stopped_is_completed_by_the_next(
 async def test_an_interrupted_copy_exits_with_130_and_one_sentence(tmp_path: Path) -> None:
     source, target = (f"ndjson:{tmp_path / name}.ndjson" for name in ("source", "target"))
     await fill(source, records(range(1, 30_001)))
-    process = subprocess.Popen(
-        [sys.executable, "-c", TELLING, "copy", "--from", source, "--to", target],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline() == "stored\n"
+    process = started(tmp_path, "--from", source, "--to", target)
+    wait_for_batches(process, 1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert err.replace("stored\n", "") == "papyra: interrupted\n"
+    assert (process.returncode, out) == (130, b"")
+    assert err.replace(b"stored\n", b"") == b"papyra: interrupted\n"
 
 
 async def test_an_import_that_waits_for_its_pipe_can_be_interrupted(tmp_path: Path) -> None:
     target = f"ndjson:{tmp_path / 'target'}.ndjson"
     batch = records(range(1, 51))
-    process = subprocess.Popen(
-        [sys.executable, "-c", TELLING, "copy", "--from", "-", "--to", target],
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = started(tmp_path, "--from", "-", "--to", target, stdin=subprocess.PIPE)
     await fill(f"ndjson:{tmp_path / 'source'}.ndjson", batch)
     assert process.stdin is not None
-    assert process.stderr is not None
     process.stdin.write((tmp_path / "source.ndjson").read_bytes())
     process.stdin.flush()
-    assert process.stderr.readline() == b"stored\n"
+    wait_for_batches(process, 1)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
-    process.stdin.close()
-    process.stdout.close()  # type: ignore[union-attr]  # a pipe
-    process.stderr.close()
+    process.communicate()
     assert await seqs(target) == list(range(1, 51))
 
 
@@ -115,18 +108,8 @@ async def test_a_bar_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
     source, target = (f"ndjson:{tmp_path / name}.ndjson" for name in ("source", "target"))
     await fill(source, records(range(1, 3_001)))
     shown, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from papyra.cli import terminal\nterminal.PATIENCE_SECONDS = 0.0\n" + TELLING,
-            *("copy", "--from", source, "--to", target),
-        ],
-        cwd=tmp_path,
-        env=environment(TERM="xterm"),
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-    )
+    impatient = "from papyra.cli import terminal\nterminal.PATIENCE_SECONDS = 0.0\n"
+    process = started(tmp_path, "--from", source, "--to", target, before=impatient, stderr=terminal)
     os.close(terminal)
     drawn = b""
     try:

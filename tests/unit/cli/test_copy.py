@@ -16,7 +16,7 @@ import pytest
 from papyra.cli import app
 from papyra.cli.commands import build_parser
 from papyra.persistence import codec
-from tests.unit.copying.stores import FORMS, fill, lines, opened, records, seqs, url
+from tests.unit.copying.stores import FORMS, files_of, fill, lines, opened, path_of, records, seqs, url
 from tests.unit.files.stores import HEADER, line, quarantine_of
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_the_same_store_twice_is_misuse_by_whatever_names(
     source: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     filled(source)
-    place = Path(source.partition(":")[2])
+    place = path_of(source)
     link, twin = tmp_path / "link.ndjson", tmp_path / "twin.ndjson"
     link.symlink_to(place)
     scheme = source.partition(":")[0]
@@ -118,6 +118,17 @@ def test_pipes_are_refused_where_they_make_no_sense(source: str, capsys: pytest.
     assert run("--from", source, "--to", "memory:", "--since", "1h", "--until", "2h") == 64
 
 
+def test_a_closed_stream_is_misuse_and_what_no_record_can_be_is_damage(source: str, tmp_path: Path) -> None:
+    filled(source)
+    for command in ("papyra copy --from - --to memory: <&-", f"papyra copy --from {source} --to - >&-"):
+        done = shell(command, tmp_path)
+        assert done.returncode == 64
+        assert b"was started with that stream closed" in done.stderr
+    done = shell("head -c 70000000 /dev/zero | papyra copy --from - --to memory:", tmp_path)
+    assert done.returncode == 2
+    assert b"is no record" in done.stderr
+
+
 def test_a_conflict_is_shown_and_exits_with_2(
     source: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,9 +145,9 @@ def test_a_conflict_is_shown_and_exits_with_2(
 def test_a_damaged_source_exits_with_2_and_says_what_was_left_out(
     source: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not source.startswith("ndjson:"):
-        pytest.skip("damages a file")
-    Path(source.partition(":")[2]).write_bytes(HEADER + line(1) + b"rubbish\n" + line(3))
+    filled(source, range(1, 4))
+    (place,) = files_of(source)
+    place.write_bytes(place.read_bytes().replace(line(2), b"rubbish\n"))
     assert run("--from", source, "--to", target) == 2
     shown = capsys.readouterr().out
     assert shown.startswith("INCOMPLETE  ")
@@ -146,8 +157,6 @@ def test_a_damaged_source_exits_with_2_and_says_what_was_left_out(
 def test_records_behind_later_ones_are_told_with_what_puts_them_in_order(
     source: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not target.startswith("ndjson:"):
-        pytest.skip("an order that only a file has")
     filled(source, range(1, 11))
     filled(target, range(6, 11))
     assert run("--from", source, "--to", target) == 2
@@ -276,7 +285,10 @@ def test_restore_puts_back_exports_the_rest_and_refuses_what_it_should(
     assert (tmp_path / "rest").read_bytes() == b"\x1b[2J\n"
     assert app.main(words) == 64
     assert "is there already" in document(capsys)["error"]["message"]
-    assert app.main(["persistence", "restore", "nothing", "--path", str(path)]) == 64
+    assert app.main(["persistence", "restore", "nothing", "--path", str(path), "--export", "other"]) == 64
+    assert app.main(["persistence", "restore", "--path", str(path), "--export", "other"]) == 64
+    assert "name the entries to restore" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     path.write_bytes(path.read_bytes() + b"rubbish\n" + line(9))
     capsys.readouterr()
     assert app.main(["persistence", "restore", "all", "--path", str(path)]) == 2

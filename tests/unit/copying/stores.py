@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from papyra.persistence.entries import Entry
@@ -13,13 +14,12 @@ from papyra.testing.records import INCARNATION, MAKERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from pathlib import Path
 
     from papyra.persistence.base import BasePersistence
     from papyra.persistence.models import Record
 
-FORMS = ("ndjson:{place}.ndjson",)
-"""What a copy goes from and to here; a set of segments is another line."""
+FORMS = ("ndjson:{place}.ndjson", "segments:{place}")
+"""What a copy goes from and to here."""
 
 
 def url(form: str, folder: Path, name: str) -> str:
@@ -60,3 +60,19 @@ async def seqs(store_url: str, kind: RecordKind = RecordKind.EVENT) -> list[int]
     async with opened(store_url) as store:
         query = RecordQuery(kind=kind, newest_first=False)
         return [record.seq async for record in store.iterate(query)]
+
+
+async def named(store_url: str) -> set[str]:
+    """Return the words of what a scan of a new opening finds."""
+    async with opened(store_url) as store:
+        return {anomaly.type.value for anomaly in (await store.scan()).anomalies}
+
+
+def path_of(store_url: str) -> Path:
+    return Path(store_url.partition(":")[2])
+
+
+def files_of(store_url: str) -> list[Path]:
+    """Return the files that hold the store's records."""
+    path = path_of(store_url)
+    return sorted(path.glob("*.ndjson")) if path.is_dir() else [path]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from papyra.cli.pipes import PipeReader
-from papyra.exceptions import ConfigurationError, RecordTooLargeError
+from papyra.exceptions import ConfigurationError, RecordTooLargeError, StoreUnavailableError
 from papyra.persistence.backends.memory import InMemoryPersistence
 from papyra.persistence.copied import CopySelection
 from papyra.persistence.copying import copy, copy_stream
@@ -107,6 +108,46 @@ def test_stores_are_the_same_by_what_they_are_and_not_by_what_they_are_called(tm
     one.write_bytes(b"")
     other.symlink_to(one)
     assert is_same_place(f"ndjson:{one}", f"ndjson:{other}")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("segments:log", "segments:log.segments", True),
+        ("segments:log", "ndjson:log.segments/event-00000001.ndjson", True),
+        ("segments:log", "ndjson:log.2", True),
+        ("segments:log", "ndjson:log/log.ndjson", True),
+        ("ndjson:log/log.ndjson", "segments:log", True),
+        ("ndjson:log", "ndjson:log.lock", True),
+        ("NDJSON:log", "ndjson:./log", True),
+        ("ndjson:log", "ndjson:log.2", False),
+        ("ndjson:log", "ndjson:log.broken", False),
+        ("ndjson:log.quarantine/log.1b2f", "ndjson:log", False),
+        ("segments:log", "segments:log2", False),
+        ("django:default", "DJANGO:default", True),
+    ],
+)
+def test_a_part_of_a_store_is_no_other_store(
+    one: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_same: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert is_same_place(one, other) == is_same_place(other, one) == is_same
+
+
+async def test_a_pipe_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    reader = PipeReader(os.open(tmp_path, os.O_RDONLY))  # noqa: TID251  # a folder, as after < /tmp
+    with pytest.raises(StoreUnavailableError, match="stdin gives no records: Is a directory"):
+        await copy_stream(reader, InMemoryPersistence())
+    await reader.aclose()
+
+
+def test_a_new_file_in_which_nothing_came_before_an_error_is_gone(tmp_path: Path) -> None:
+    for data in (b"", b"some"):
+        with suppress(LookupError), NewFile(str(tmp_path / "rest")) as file:
+            if data:
+                file.write(data)
+            raise LookupError
+        assert (tmp_path / "rest").exists() == bool(data)
 
 
 def test_a_new_file_is_never_an_old_one(tmp_path: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from papyra.cli.proving import restore_outcome
 from papyra.exceptions import ConfigurationError, PersistenceError, RecoveryError
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import RecordKind
@@ -14,6 +18,7 @@ from papyra.persistence.quarantined import Fate
 from papyra.persistence.restoring import ALL, restore, verify
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.faults import Crash, FaultyFs
+from papyra.testing.faultybackend import FaultyBackend
 from papyra.testing.records import INCARNATION
 from tests.unit.files.stores import (
     HEADER,
@@ -31,6 +36,8 @@ from tests.unit.files.stores import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from papyra.persistence.models import Record
+    from papyra.persistence.query import Page, RecordQuery
     from papyra.persistence.restoring import RestoreReport, VerifyReport
 
 LOSS = {"incarnation": INCARNATION, "kind": "event", "first": 3, "last": 3, "cause": "damaged"}
@@ -256,3 +263,75 @@ async def test_a_recovery_in_mode_quarantine_leaves_everything_to_be_found(path:
     (whole,) = [one for one in report.entries if one.entry.position is None]
     assert whole.fates == {Fate.PRESENT: 2}
     assert whole.entry.found_at is not None
+
+
+ALTERED: dict[str, bytes] = {
+    "a time that is no number": b'"found_at":NaN',
+    "a time without end": b'"found_at":1e400',
+    "a time of 400 digits": b'"found_at":' + b"9" * 400,
+    "a length without end": b'"length":1e400',
+    "a length below nothing": b'"length":-1',
+    "a place that is none": b'"offset":true',
+    "a file elsewhere": b'"file":"../log.ndjson"',
+    "the folder itself": b'"file":".."',
+    "a file that was set aside": b'"file":"quarantine.ndjson"',
+    "a name of no file": b'"file":"a\\u0000b"',
+    "a name too long": b'"file":"' + b"x" * 300 + b'.bin"',
+    "a name that drives a terminal": b'"reason":"\\ud800\\u001b[2J"',
+}
+
+
+@pytest.mark.parametrize("altered", [*ALTERED, "brackets without end"])
+async def test_i7_an_altered_line_in_quarantine_costs_that_entry_alone(path: Path, altered: str) -> None:
+    path.write_bytes(HEADER + line(1))
+    quarantine_of(path).mkdir()
+    good = b'{"store":"x","offset":0,"length":3,"reason":"garbage","sha256":"%s","bytes":"YWJj"}\n'
+    bad = b'{"sha256":"aa","length":3,%s}\n' % ALTERED.get(altered, b"")
+    if altered not in ALTERED:
+        bad = b"[" * 200_000 + b"\n"
+    entries = quarantine_of(path) / "quarantine.ndjson"
+    entries.write_bytes(bad + good % hashlib.sha256(b"abc").hexdigest().encode())
+    report = await restored(path)
+    *others, last = report.entries
+    assert (last.entry.preview, last.entry.is_intact) == (b"abc", True)
+    assert not any(one.entry.is_intact for one in others)
+    outcome = restore_outcome(report, is_list=True, export=None)
+    document = json.loads(outcome.to_json(command="restore", store="x", spell=str))
+    assert len(document["restore"]["entries"]) == len(report.entries)
+    assert "\x1b" not in outcome.to_text(store="x", spell=str)
+
+
+async def test_a_pipe_where_bytes_should_lie_is_not_waited_for(path: Path) -> None:
+    path.write_bytes(HEADER + line(1))
+    quarantine_of(path).mkdir()
+    digest = hashlib.sha256(b"abc").hexdigest()
+    os.mkfifo(quarantine_of(path) / f"{digest}.bin")
+    entry = {"sha256": digest, "length": 3, "file": f"{digest}.bin"}
+    (quarantine_of(path) / "quarantine.ndjson").write_text(json.dumps(entry) + "\n")
+    report = await restored(path)
+    assert report.damaged_entries == 1
+
+
+class HidingBackend(FaultyBackend):
+    """Shows all but the first four records of each page."""
+
+    async def read(self, query: RecordQuery) -> Page[Record]:
+        page = await super().read(query)
+        return replace(page, records=page.records[4:])
+
+
+@pytest.mark.parametrize(
+    "policy", [RetentionPolicy(), RetentionPolicy(audits=RetentionPolicy(max_records=0))]
+)
+async def test_i3_what_is_counted_and_not_read_is_told(path: Path, policy: RetentionPolicy) -> None:
+    path.write_bytes(HEADER + b"".join(line(seq) for seq in range(1, 11)))
+    async with JsonFilePersistence(path, policy) as store:
+        report = await verify(HidingBackend(store))
+    assert (report.unread, report.is_proven) == (4, False)
+
+
+async def test_what_retention_hides_is_not_taken_for_unread(path: Path) -> None:
+    path.write_bytes(HEADER + b"".join(line(seq) for seq in range(1, 11)))
+    async with JsonFilePersistence(path, RetentionPolicy(max_records=3)) as store:
+        report = await verify(store)
+    assert (report.kinds[RecordKind.EVENT].records, report.unread, report.is_proven) == (3, 0, True)

@@ -16,7 +16,7 @@ from papyra.persistence._files.writer import FsyncPolicy
 from papyra.persistence.entries import Entry, WriterIdentity
 from papyra.persistence.models import LossNote, RecordId, RecordKind
 from papyra.testing.clock import ManualClock
-from papyra.testing.faults import FaultyFs
+from papyra.testing.faults import FaultyFs, PowerLoss
 from papyra.testing.records import EPOCH, INCARNATION, MAKERS, OTHER_INCARNATION
 from tests.unit.files.stores import QUICK, entries_of
 
@@ -334,6 +334,26 @@ def test_a_failed_sync_is_never_asked_again_of_the_same_file(tmp_path: Path) -> 
     drain(spill, target)
     assert target.seqs()[:3] == [1, 2, 3]
     spill.close()
+
+
+@pytest.mark.parametrize("loss", PowerLoss)
+@pytest.mark.parametrize("policy", [FsyncPolicy.INTERVAL, FsyncPolicy.OS])
+def test_i1_all_since_the_last_sync_is_written_again_where_one_fails(
+    policy: FsyncPolicy, loss: PowerLoss, tmp_path: Path
+) -> None:
+    fs, clock = FaultyFs(tmp_path), ManualClock(EPOCH)
+    spill = spill_in(tmp_path / "spill", fs=fs, fsync=policy, fsync_interval_seconds=10, clock=clock)
+    spill.append(entries([1, 2]))
+    spill.append(entries([3]))
+    clock.advance(11)
+    fs.fail("sync", errno.EIO, times=1)
+    spill.append(entries([4]))
+    spill.sync()
+    fs.cut_power(loss)
+    target, again = Target(), spill_in(tmp_path / "spill")
+    drain(again, target)
+    assert sorted(target.seqs()) == [1, 2, 3, 4]
+    again.close()
 
 
 def test_the_policies_sync_when_they_say(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _TURN_RECORDS = 100
 
 
-class Carrier:
+class Transfer:
     """Takes the records of one kind in order; ``known`` is what the target holds of them already.
 
     Records without identity, as the published package wrote them, are numbered from the first on under an
