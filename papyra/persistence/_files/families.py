@@ -110,6 +110,7 @@ class FamiliesWriter(LockedWriter["Folder"]):
         doubtful_from = lock.acquire()
         try:
             self._refuse_others(folder)
+            refuse_shared(folder)
             if doubtful_from is not None:
                 self._renew(folder)
             self._store = self._store_id(folder) or mint_incarnation(folder.clock.now())
@@ -122,7 +123,6 @@ class FamiliesWriter(LockedWriter["Folder"]):
     def _refuse_others(self, folder: Folder) -> None:
         for writer in folder.listing().writers:
             writer_lock(folder, writer).refuse_exclusive()
-        refuse_shared(folder)
 
     def _store_id(self, folder: Folder) -> str:
         """Return the id that the headers tell, if any tells one; raises for a store of a newer version."""
