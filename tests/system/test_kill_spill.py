@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.files.test_spill import Target, drain, spill_in
+from tests.unit.files.spills import Target, drain, spill_in
 
 ROOT = Path(__file__).resolve().parents[2]
 SPILLING = """
 import sys
 from pathlib import Path
 from papyra.persistence._files.fs import LOCAL_FS
-from tests.unit.files.test_spill import entries, spill_in
+from tests.unit.files.spills import entries, spill_in
 
 spill = spill_in(Path(sys.argv[1]), fs=LOCAL_FS)
 for number in range(1, 100_000):

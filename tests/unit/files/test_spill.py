@@ -4,87 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from papyra.exceptions import BackendClosedError, StoreFailedError, StoreFullError, StoreLockedError
-from papyra.persistence import codec
-from papyra.persistence._files.spill import Spill
 from papyra.persistence._files.spilled import Dropped, SpillLimits, WhenFull
 from papyra.persistence._files.writer import FsyncPolicy
-from papyra.persistence.entries import Entry, WriterIdentity
 from papyra.persistence.models import LossNote, RecordId, RecordKind
 from papyra.testing.clock import ManualClock
 from papyra.testing.faults import FaultyFs, PowerLoss
-from papyra.testing.records import EPOCH, INCARNATION, MAKERS, OTHER_INCARNATION
-from tests.unit.files.stores import QUICK, entries_of
+from papyra.testing.records import EPOCH, INCARNATION, OTHER_INCARNATION
+from tests.unit.files.spills import Target, drain, entries, spill_in
+from tests.unit.files.stores import entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-    from papyra.persistence.models import PersistedEvent
-
-
-class Target:
-    """Takes entries as a server does: durable at once, each identity once; may be away."""
-
-    def __init__(self) -> None:
-        self.entries: dict[RecordId, bytes] = {}
-        self.batches: list[list[int]] = []
-        self.room: int | None = None
-
-    def __call__(self, batch: Sequence[Entry]) -> None:
-        if self.room is not None:
-            if self.room == 0:
-                raise ConnectionError("the server is away")
-            self.room -= 1
-        self.batches.append([entry.seq for entry in batch])
-        for entry in batch:
-            identity = RecordId(entry.incarnation, entry.kind, entry.seq)
-            assert self.entries.setdefault(identity, entry.line) == entry.line
-            assert codec.has_sound_checksum(entry.line[:-1])
-
-    def seqs(self, incarnation: str = INCARNATION, kind: str = "event") -> list[int]:
-        return [one.seq for one in self.entries if (one.incarnation, one.kind) == (incarnation, kind)]
-
-    def notes(self) -> list[tuple[str, LossNote]]:
-        """Return type and note of every loss note that came."""
-        found = []
-        for line in self.entries.values():
-            record: Any = codec.decode_record(line[:-1])
-            note = LossNote.from_payload(getattr(record, "payload", None))
-            if note is not None:
-                found.append((record.event_type, note))
-        return found
-
-
-def entries(
-    numbers: Iterable[int], *, incarnation: str = INCARNATION, kind: RecordKind = RecordKind.EVENT
-) -> list[Entry]:
-    return [Entry.of(MAKERS[kind](number, incarnation=incarnation, seq=number)) for number in numbers]
-
-
-class Encoder:
-    """Gives notes identities, as a backend's writer does."""
-
-    def __init__(self) -> None:
-        self._identity = WriterIdentity(ManualClock(EPOCH))
-
-    def __call__(self, events: Sequence[PersistedEvent]) -> list[Entry]:
-        encoded = [Entry.of(event) for event in events]
-        self._identity.encode(encoded)
-        return encoded
-
-
-def spill_in(folder: Path, **options: Any) -> Spill:
-    return Spill(folder, options.pop("encode", Encoder()), **{"fs": QUICK, **options})
-
-
-def drain(spill: Spill, target: Target) -> None:
-    while spill.replay(target):
-        pass
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from papyra.exceptions import PersistenceError
 from papyra.persistence._files.spilled import SpillLimits, WhenFull
 from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from papyra.testing.records import INCARNATION
-from tests.unit.files.test_spill import Encoder, Target, drain, entries, spill_in
+from tests.unit.files.spills import Encoder, Target, drain, entries, spill_in
 
 if TYPE_CHECKING:
     from pathlib import Path
