@@ -68,6 +68,8 @@ class _Notes:
         begins: list[float] = []
         stops = [*(turn.first for turn in self.turns[1:]), len(self)]
         for (first, who, began), stop in zip(self.turns, stops, strict=True):
+            if first == stop:
+                continue  # an interrupt came between a turn's begin and its first note
             whos += [who] * (stop - first)
             begins.append(began)
             begins += ends[first : stop - 1]
@@ -174,7 +176,8 @@ class HandledLog:
     def begin(self, who: Handler, began: float) -> list[Any]:
         """Begin a turn of ``who``, with a message that began then; returns where that is noted at once.
 
-        Its number, type, cause, root and end; and what follows without a pause, as long as it is `who`.
+        Its number, type, cause, root and end; and what follows without a pause, as long as it is `who`. The
+        list is always the same, so whoever keeps it keeps no notes.
         """
         notes = self._notes
         if not notes.flat:
@@ -200,15 +203,16 @@ class HandledLog:
 
     def take(self, stamps: Stamps) -> HandledRun | None:
         """Return what waits, numbered, and begin anew."""
-        notes = self._notes
-        if not notes.flat:
+        if not self:
             return None
-        place = stamps.peek_run(RecordKind.EVENT)
-        run = HandledRun(self._system_id, stamps.incarnation, notes, place, self._time())
+        place, now = stamps.peek_run(RecordKind.EVENT), self._time()
+        run = HandledRun(self._system_id, stamps.incarnation, self._take(), place, now)
         stamps.take_run(RecordKind.EVENT, len(run), run.latest)
-        self._take()
         return run
 
     def _take(self) -> _Notes:
-        notes, self._notes, self.who = self._notes, _Notes([], []), NOBODY
-        return notes
+        notes = self._notes
+        taken = _Notes(notes.turns, notes.flat.copy())
+        notes.turns, self.who = [], NOBODY
+        notes.flat.clear()
+        return taken

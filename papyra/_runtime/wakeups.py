@@ -11,42 +11,46 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Generator
 
-_unheard: Callable[..., object] = "".format
-"""Takes anything and does nothing: the quickest there is."""
-
 
 class Sleeper:
     """What an actor's task waits for, as often as it likes, where a Future serves once.
 
-    To asyncio's tasks it is a Future. The callback of a task is always the same, so one is kept. ``wake`` is
-    for a task that is cancelled while it waits.
+    To asyncio's tasks it is a Future. The callback of a task is always the same, so the first is kept.
+    ``wake`` is for a task that is cancelled while it waits.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_loop", "_wake", "add_done_callback", "run", "step")
+    __slots__ = ("_asyncio_future_blocking", "_loop", "_wake", "run", "step")
 
-    add_done_callback: Callable[..., object]
     run: Callable[..., object]
     step: Callable[[Future[None]], object]
 
     def __init__(self, loop: AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop = loop
         self._wake = wake
-        self.add_done_callback = self._keep
 
     def __await__(self) -> Generator[Any, Any, Any]:
         self._asyncio_future_blocking = True
         return iter((self,))  # type: ignore[return-value]  # all that await wants of it
 
-    def _keep(self, step: Callable[[Future[None]], object], *, context: Context) -> None:
+    def add_done_callback(self, step: Callable[[Future[None]], object], *, context: Context) -> None:
+        """Keep what lets the task go on."""
         self.step = step
         self.run = context.run
-        self.add_done_callback = _unheard
+        self.__class__ = _Known
 
     def cancel(self, msg: object = None) -> bool:
         """Wake the task, which was cancelled; it keeps the message itself, and is told so."""
         del msg
         self._wake()
         return False
+
+
+class _Known(Sleeper):
+    """One whose task has waited before."""
+
+    __slots__ = ()
+
+    add_done_callback = "".format  # type: ignore[assignment]  # takes anything, does nothing: nothing is quicker
 
 
 class Wakeups:

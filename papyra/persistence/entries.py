@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _EVENT = RecordKind.EVENT.value
+_READY = frozenset({ReadyEvent, ReadyRun})
 
 MOST_READY = 1_000
 """So many events that are ready are encoded in one go; they take about a millisecond."""
@@ -163,17 +164,15 @@ class WriterIdentity:
 
 def entries_of_ready(records: Sequence[Record | ReadyEvent | ReadyRun]) -> list[Entry] | None:
     """Return the entries of a recorder's batch of events in one go, ``None`` where each needs a look."""
-    if len(records) > MOST_READY:
+    if len(records) > MOST_READY or not _READY.issuperset(map(type, records)):
         return None
     runs: list[ReadyRun] = []
     try:
         for kind, group in groupby(records, type):
             if kind is ReadyEvent:
                 runs += _runs_of(cast("list[ReadyEvent]", list(group)))
-            elif kind is ReadyRun:
-                runs += cast("Iterable[ReadyRun]", group)
             else:
-                return None
+                runs += cast("Iterable[ReadyRun]", group)
     except PersistenceError:
         return None
     return [Entry.of_run(run) for run in runs]
