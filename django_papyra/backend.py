@@ -20,7 +20,7 @@ from django_papyra._sql.stats import measure
 from django_papyra._sql.writing import Writing
 from django_papyra.conf import WriterMode
 from papyra.clock import SYSTEM_CLOCK, Clock
-from papyra.exceptions import ConfigurationError
+from papyra.exceptions import ConfigurationError, StoreUnavailableError
 from papyra.persistence.backend import Capabilities
 from papyra.persistence.base import BasePersistence, Refused
 from papyra.persistence.models import (
@@ -115,6 +115,8 @@ class DjangoPersistence(BasePersistence):
     async def beat(self, incarnation: str) -> None:
         """Say that the process of ``incarnation`` lives; 15 seconds without a beat mean that it is lost."""
         self._check_open()
+        if self._place.is_away:  # a try more would only hold up what is to be kept beside the database
+            raise StoreUnavailableError(f"database {self._using!r} is away: {self.state.reason}")
         await self._place.write(lambda: incarnations.beat(self._using, incarnation, self._clock.now()))
 
     async def _append(self, entries: list[Entry]) -> Refused:

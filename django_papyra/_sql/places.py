@@ -51,6 +51,11 @@ class Place(Protocol):
         """Send what was kept beside the database, if it takes it."""
         ...
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the database is known not to answer, while records are kept beside it."""
+        ...
+
     def add_to(self, stats: StoreStats) -> StoreStats:
         """Return ``stats`` with what is kept beside the database."""
         ...
@@ -114,6 +119,10 @@ class ThreadPlace:
     async def catch_up(self) -> None:
         while await self._writer.run(self._outage.replay):
             pass
+
+    @property
+    def is_away(self) -> bool:
+        return self._outage.is_away
 
     def add_to(self, stats: StoreStats) -> StoreStats:
         return self._outage.add_to(stats)
@@ -186,6 +195,10 @@ class InlinePlace:
 
     async def catch_up(self) -> None:
         """Do nothing: a caller's transaction fails with its caller."""
+
+    @property
+    def is_away(self) -> bool:
+        return False
 
     def add_to(self, stats: StoreStats) -> StoreStats:
         return stats

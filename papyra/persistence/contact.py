@@ -42,10 +42,14 @@ class Contact:
     failures: int = 0
     owed: int = 0
 
-    def lost(self, now: float, draw: float) -> Contact:
-        """Note that the server does not answer."""
+    def lost(self, now: float, draw: float, took: float) -> Contact:
+        """Note that the server does not answer, which took so many seconds to see.
+
+        As many are left to others before it is asked again.
+        """
         failures = self.failures + 1
-        return Contact(Mode.AWAY, now + pause_before_retry(failures, draw), failures)
+        pause = pause_before_retry(failures, draw) + min(took, MOST_SECONDS)
+        return Contact(Mode.AWAY, now + pause, failures)
 
     def kept(self, size: int) -> Contact:
         """Note that so many bytes were put beside the store."""

@@ -83,7 +83,7 @@ class OutageOptions(NamedTuple):
 
 
 class Outage:
-    """Stands between a store's writer and its server; its methods but `waiting` belong to the writer thread.
+    """Stands between a store's writer and its server; all but `is_away` and `add_to` is the writer thread's.
 
     An entry that `store` returned for, and did not refuse, is acknowledged. While the server answers that
     means what the server's durability says. While it is away, and until all that waits was sent, it means
@@ -145,6 +145,11 @@ class Outage:
         """When to try again, go on with a replay, or look for what dead processes left."""
         return math.inf if self._spill is None else self._contact.due
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the server did not answer last, so that work that may be left out should be; any thread."""
+        return self._contact.mode is Mode.AWAY
+
     def add_to(self, stats: StoreStats) -> StoreStats:
         """Return ``stats`` with what this process has kept beside the store; for any thread."""
         waiting = self._waiting
@@ -181,10 +186,11 @@ class Outage:
         while self._contact.mode is Mode.REPLAYING and not spill.has_room(entries):
             self.run()
         if self._contact.mode is Mode.CONNECTED:
+            began = self._clock.monotonic()
             try:
                 refusals = self._send(entries)
             except StoreUnavailableError as error:
-                self._lose(error)
+                self._lose(error, began)
             else:
                 self._tracker.returned()
                 return refusals
@@ -216,8 +222,9 @@ class Outage:
         self._waiting = spill.stats()
         self._tracker.spilling(reason, self._waiting.records)
 
-    def _lose(self, error: BaseException) -> None:
-        self._contact = self._contact.lost(self._clock.monotonic(), self._draw())
+    def _lose(self, error: BaseException, began: float) -> None:
+        now = self._clock.monotonic()
+        self._contact = self._contact.lost(now, self._draw(), now - began)
         self._tracker.spilling(str(error), self._waiting.records)
 
     def run(self) -> None:
@@ -232,10 +239,11 @@ class Outage:
         """
         if self._spill is None:
             return False
+        began = self._clock.monotonic()
         try:
             return self._replay(self._spill)
         except BaseException as error:
-            self._lose(error)
+            self._lose(error, began)
             raise
 
     def _replay(self, spill: SpillSlots) -> bool:

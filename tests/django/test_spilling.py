@@ -133,6 +133,18 @@ async def test_a_commit_in_doubt_is_stored_once(point: str, database: Database, 
         assert not (await backend.scan()).has_anomalies
 
 
+async def test_a_heartbeat_does_not_hold_up_what_is_to_be_kept(database: Database) -> None:
+    async with database.opened() as backend:
+        await backend.append([event(1, event_type=EventType.SYSTEM_STARTED, incarnation=INCARNATION, seq=1)])
+        database.take_away()
+        await backend.append([event(2)])
+        with pytest.raises(StoreUnavailableError, match="'scratch' is away: "):
+            await backend.beat(INCARNATION)
+        database.bring_back()
+        await database.recovered(backend)
+        await backend.beat(INCARNATION)
+
+
 async def test_closing_while_it_is_away_leaves_what_waits_to_the_next(database: Database) -> None:
     async with database.opened() as backend:
         database.take_away()

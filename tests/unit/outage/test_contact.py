@@ -29,7 +29,7 @@ def test_at_first_it_looks_at_once_and_then_now_and_then() -> None:
 def test_failures_add_up_until_the_server_answers() -> None:
     contact = Contact()
     for failures in range(1, 5):
-        contact = contact.lost(100.0, 0.5)
+        contact = contact.lost(100.0, 0.5, 0.0)
         assert contact.mode is Mode.AWAY
         assert contact.due == 100.0 + pause_before_retry(failures, 0.5)
     assert contact.answered(10).failures == 0
@@ -37,14 +37,19 @@ def test_failures_add_up_until_the_server_answers() -> None:
 
 
 def test_what_comes_during_a_replay_is_owed_twice_and_paid_by_what_was_sent() -> None:
-    replaying = Contact().lost(0.0, 0.5).answered(10)
+    replaying = Contact().lost(0.0, 0.5, 0.0).answered(10)
     assert (replaying.mode, replaying.owed) == (Mode.REPLAYING, 0)
     owing = replaying.kept(300).kept(200)
     assert owing.owed == 1_000
     assert owing.answered(600).owed == 400
     assert owing.answered(5_000).owed == 0
-    assert owing.lost(0.0, 0.5).owed == 0
+    assert owing.lost(0.0, 0.5, 0.0).owed == 0
 
 
 def test_what_comes_while_it_is_away_is_not_owed() -> None:
-    assert Contact().lost(0.0, 0.5).kept(100).owed == 0
+    assert Contact().lost(0.0, 0.5, 0.0).kept(100).owed == 0
+
+
+def test_who_waits_while_it_is_asked_gets_as_much_time_before_it_is_asked_again() -> None:
+    assert Contact().lost(100.0, 0.0, 3.0).due == 103.0
+    assert Contact().lost(100.0, 0.0, 3_600.0).due == 100.0 + MOST_SECONDS
