@@ -34,15 +34,28 @@ RELEVANT = [
     *("tests/faults_files/test_media.py", "tests/unit/files", "tests/unit/segments"),
     *("tests/contract/test_json.py", "tests/contract/test_json_damage.py"),
     *("tests/contract/test_rotating.py", "tests/contract/test_rotating_damage.py"),
+    *("tests/unit/copying", "tests/unit/stores"),
     *("tests/unit/core/test_codec.py", "tests/unit/core/test_codec_damage.py", "tests/faults_files"),
 ]
 """Where there is one; those that are not are of a later version."""
+NEAR = {
+    "spill": ["tests/unit/files/test_spill.py", "tests/unit/files/test_spill_crash.py"],
+    "famil|folder|sealed|set|sharing|carrying|rotating": [
+        *("tests/unit/files/test_set_doubt.py", "tests/unit/files/test_set_processes.py"),
+        *("tests/unit/files/test_set_retention.py", "tests/unit/files/test_set_identity.py"),
+        *("tests/unit/files/test_set_damage.py", "tests/unit/files/test_set_crash.py"),
+    ],
+    "quarantine": ["tests/unit/files/test_quarantine_room.py", "tests/unit/copying/test_restore.py"],
+    "transfer|quarantined|stores": ["tests/unit/copying", "tests/unit/stores"],
+}
+"""The tests most likely to kill a mutant of a file with such a name: they come before all others."""
+OF_THIS_SCRIPT = "tests/faults_files/test_mutants.py"
 COPIED = ("papyra", "django_papyra", "tests", "tools", "docs", "example_project")
 HANGS_AFTER_SECONDS = 300
 SHOWN_LETTERS = 70
 NO_SUCH_TEST = (4, 5)
 """Exit codes of pytest for a test that was moved or renamed since."""
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
@@ -72,7 +85,9 @@ class Workshop:
             self._put(path, mutant.apply(source))
             if known and (failed := self._first_failure([known])):
                 return failed
-            killer = self._first_failure([name for name in RELEVANT if (self._folder / name).exists()])
+            killer = self._first_failure(near(mutant)) or self._first_failure(
+                [name for name in RELEVANT if (self._folder / name).exists()]
+            )
         finally:
             self._put(path, source)
         if killer and not killer.startswith("(") and not self.is_sound([killer]):
@@ -90,7 +105,10 @@ class Workshop:
         os.utime(path, (when, when))
 
     def _first_failure(self, tests: list[str]) -> str:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", *tests]
+        if not tests:
+            return ""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider"]
+        command += [f"--ignore={OF_THIS_SCRIPT}", *tests]
         environment = {**os.environ, "PYTHONPATH": str(self._folder), "PAPYRA_FAULTS": "quick", "CI": ""}
         try:
             ran = subprocess.run(
@@ -138,6 +156,12 @@ class Trial:
         said = f"killed by {killer}" if killer else "SURVIVED"
         print(f"{mutant.path}:{mutant.line} {mutant.kind}: {_short(mutant)}: {said}", flush=True)
         return Outcome(mutant, killer)
+
+
+def near(mutant: Mutant) -> list[str]:
+    """Return the tests that are most likely to kill ``mutant``."""
+    stem = Path(mutant.path).stem
+    return [test for words, tests in NEAR.items() if re.match(words, stem) for test in tests]
 
 
 def _short(mutant: Mutant) -> str:

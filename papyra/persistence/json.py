@@ -85,7 +85,7 @@ class JsonFilePersistence(FileBackend):
             self._quarantine,
             policy=options.fsync,
             interval_seconds=fsync_interval_seconds,
-            on_failure=self._tracker.ended,
+            state=self._tracker,
         )
         self._index = FileIndex(self._find)
 

@@ -45,6 +45,7 @@ FAULT_MODEL = {
         f"{MEDIA}::test_f1_the_last_batch_torn_at_any_byte_leaves_its_whole_lines",
         f"{MEDIA}::test_f1_i4_a_quarantine_torn_at_any_byte_takes_everything_again",
         f"{MEDIA}::test_f1_a_lock_note_torn_at_any_byte_locks_nobody_out",
+        f"{MEDIA}::test_f1_behind_a_torn_lock_note_a_doubt_is_read",
     ],
     "F2 flipped bits, bursts, blocks that are not their own": [
         f"{FILES}/test_damage.py::test_i2_i3_i7_any_flipped_bit_is_named_and_costs_at_most_its_own_record",

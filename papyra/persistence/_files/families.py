@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from papyra.persistence.models import ScanDepth
     from papyra.persistence.query import ProgressCallback
     from papyra.persistence.retention import RetentionPolicy
+    from papyra.persistence.state import StateTracker
 
 _log = logging.getLogger(__name__)
 _ANY_STORE = "0" * 26  # of the length of a minted one
@@ -64,14 +65,14 @@ class FamiliesWriter(LockedWriter["Folder"]):
         max_bytes: int,
         max_files: int,
         retention: RetentionPolicy,
-        on_failure: Callable[[StoreFailedError], None],
+        state: StateTracker,
     ) -> None:
         super().__init__(
             find,
             quarantine,
             must_be_durable=policy is FsyncPolicy.ALWAYS,
             interval_seconds=interval_seconds,
-            on_failure=on_failure,
+            state=state,
         )
         self._encode = encode
         self._give_back = give_back

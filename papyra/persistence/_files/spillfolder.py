@@ -82,7 +82,7 @@ class SpillFolder:
 
     def doubt(self) -> None:
         """Tell the next process that the newest segment is not to be gone on with."""
-        self._lock.sign(self._clock.now(), doubtful_from=0)
+        self._lock.doubt(0, self._clock.now())
 
     def release(self) -> None:
         """Let another process have it."""

@@ -120,7 +120,7 @@ class RotatingFilePersistence(FileBackend):
             max_bytes=max_bytes,
             max_files=max_files,
             retention=self._retention,
-            on_failure=self._tracker.ended,
+            state=self._tracker,
         )
         self._index: ChainIndex = ChainIndex(self._find)
 
