@@ -63,7 +63,7 @@ class FamiliesWriter(LockedWriter["Folder"]):
         policy: FsyncPolicy,
         interval_seconds: float,
         max_bytes: int,
-        max_files: int,
+        max_files: int | None,
         retention: RetentionPolicy,
         state: StateTracker,
     ) -> None:
@@ -223,8 +223,10 @@ class FamiliesWriter(LockedWriter["Folder"]):
 
     def _oldest(self, folder: Folder, segments: list[Segment]) -> list[Segment]:
         """Return those of one kind that are too many."""
-        excess = max(len(segments) - self._max_files, 0)
-        return segments[: max(excess, self._outdated(folder, segments))]
+        return segments[: max(self._excess(segments), self._outdated(folder, segments))]
+
+    def _excess(self, segments: list[Segment]) -> int:
+        return 0 if self._max_files is None else max(len(segments) - self._max_files, 0)
 
     def _outdated(self, folder: Folder, segments: list[Segment]) -> int:
         """Return how many of the oldest hold nothing that a count or a size keeps, as far as footers tell.
