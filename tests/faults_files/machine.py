@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from papyra.persistence.models import CompactionReport
 
 Id = tuple[str, str, int]
-LIFE = "01JDGH5Q7W0000000000000LF"
+LIFE = "01JDGH5Q7W0000000000000"
 ENDS = st.sampled_from([None, *PowerLoss])
 """``None`` is a killed process."""
 MODES = st.sampled_from([PersistenceRecoveryMode.REPAIR, PersistenceRecoveryMode.QUARANTINE])
@@ -74,7 +74,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.sure: dict[Id, Record] = {}
         self.maybe: dict[Id, Record] = {}
         self.gone: set[Id] = set()
-        self.life = 0
+        self.lives = 0
         self.last: dict[RecordKind, int] = {}
         self.was_flipped = False
         self.is_out_of_order = False
@@ -84,7 +84,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Begin a new process, whose recorder begins a new life."""
         self.fs = FaultyFs(self.folder)
         self.store = self.open(self.folder, self.fs)
-        self.life += 1
+        self.begin_a_life()
+
+    def begin_a_life(self) -> None:
+        self.lives += 1
+        self.life = self.lives
         self.last = dict.fromkeys(RecordKind, 0)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -108,7 +112,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.last[kind] += 1
             seq = self.last[kind]
             changes = {"actor_path": "x" * size} if kind is RecordKind.EVENT else {}
-            made.append(MAKERS[kind](seq, incarnation=f"{LIFE}{self.life:02}", seq=seq, **changes))
+            made.append(MAKERS[kind](seq, incarnation=f"{LIFE}{self.life:03}", seq=seq, **changes))
         return made
 
     def tried(self, batch: list[Record]) -> None:

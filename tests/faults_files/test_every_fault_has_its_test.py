@@ -32,7 +32,7 @@ ERRORS = (
     "test_f8_whichever_call_fails_the_caller_hears_of_it_and_nothing_acknowledged_is_lost"
 )
 KILL_LOOP = (
-    "tests/system/test_kill_json.py::test_i1_i5_i6_killed_at_any_moment_an_acknowledged_record_is_there"
+    "tests/system/test_kill_files.py::test_i1_i5_i6_killed_at_any_moment_an_acknowledged_record_is_there"
 )
 LOCK_DELETED = f"{PROCESSES}::test_f11_a_lock_file_that_was_deleted_costs_no_record_of_either_writer"
 

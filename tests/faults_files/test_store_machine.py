@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
 
 from papyra.persistence.json import JsonFilePersistence
+from papyra.persistence.models import RecordKind
 from tests.faults_files.budget import BUDGET, Budget
-from tests.faults_files.machine import StoreMachine
-from tests.faults_files.works import NAME, WORKS, open_segments
+from tests.faults_files.machine import SIZES, StoreMachine
+from tests.faults_files.works import NAME, open_segments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,10 +46,26 @@ class SegmentsMachine(StoreMachine):
         return found[-1] if found else None
 
 
+class SharedMachine(SegmentsMachine):
+    def open(self, folder: Path, fs: FaultyFs) -> BasePersistence:
+        return open_segments(folder, fs=fs, max_files=10_000, shared=True)
+
+    @rule(kinds=st.lists(st.sampled_from(RecordKind), min_size=1, max_size=4), size=SIZES)
+    def another_writes(self, kinds: list[RecordKind], size: int) -> None:
+        """Let a second writer come, append beside the first one, and go."""
+        mine = self.store, self.life, self.last
+        self.store = self.open(self.folder, self.fs)
+        self.begin_a_life()
+        self.append(self.fresh(kinds, size))
+        self.run(self.store.aclose())
+        self.store, self.life, self.last = mine
+
+
 TestJsonMachine = JsonMachine.TestCase
 TestJsonMachine.settings = TRIED
 
-TestSegmentsMachine = pytest.mark.skipif(
-    not WORKS["rotate, seal and drop"].is_there, reason="this store is not part of this version"
-)(SegmentsMachine.TestCase)
+TestSegmentsMachine = SegmentsMachine.TestCase
 TestSegmentsMachine.settings = TRIED
+
+TestSharedMachine = SharedMachine.TestCase
+TestSharedMachine.settings = TRIED
