@@ -30,7 +30,8 @@ from tools.mutants import Mutant, find_mutants  # noqa: E402  # found from any f
 KILLERS = ROOT / "tests" / "faults_files" / "killers.json"
 MUTATED = "papyra/persistence"
 RELEVANT = [
-    *("tests/faults_files/test_guards.py", "tests/faults_files/test_door.py"),
+    *("tests/faults_files/test_guards.py", "tests/faults_files/test_set_guards.py"),
+    "tests/faults_files/test_door.py",
     *("tests/faults_files/test_media.py", "tests/unit/files", "tests/unit/segments"),
     *("tests/contract/test_json.py", "tests/contract/test_json_damage.py"),
     *("tests/contract/test_rotating.py", "tests/contract/test_rotating_damage.py"),
@@ -39,7 +40,10 @@ RELEVANT = [
 ]
 """Where there is one; those that are not are of a later version."""
 NEAR = {
-    "spill": ["tests/unit/files/test_spill.py", "tests/unit/files/test_spill_crash.py"],
+    "spill": [
+        *("tests/faults_files/test_set_guards.py", "tests/unit/files/test_spill.py"),
+        "tests/unit/files/test_spill_crash.py",
+    ],
     "writer|appending|lock|rewrite|scan|chain|json": [
         *("tests/faults_files/test_guards.py", "tests/unit/files/test_states.py"),
         *("tests/unit/files/test_faults.py", "tests/unit/files/test_appending.py"),
@@ -50,12 +54,15 @@ NEAR = {
         *("tests/unit/files/test_crash.py", "tests/unit/files/test_damage.py"),
     ],
     "famil|folder|sealed|set|sharing|carrying|rotating|compaction|recovery|lock|chain|scan|tail": [
+        "tests/faults_files/test_set_guards.py",
         *("tests/unit/files/test_set_doubt.py", "tests/unit/files/test_set_processes.py"),
         *("tests/unit/files/test_set_retention.py", "tests/unit/files/test_set_identity.py"),
         *("tests/unit/files/test_set_damage.py", "tests/unit/files/test_set_crash.py"),
     ],
     "quarantine": ["tests/unit/files/test_quarantine_room.py", "tests/unit/copying/test_restore.py"],
-    "transfer|quarantined|stores": ["tests/unit/copying", "tests/unit/stores"],
+    "transfer|quarantined|stores": [
+        *("tests/faults_files/test_set_guards.py", "tests/unit/copying", "tests/unit/stores")
+    ],
 }
 """The tests most likely to kill a mutant of a file with such a name: they come before all others."""
 OF_THIS_SCRIPT = "tests/faults_files/test_mutants.py"

@@ -106,8 +106,7 @@ class SpillFolder:
         self.segments = []
         for number, path in self.files():
             if number <= self.dropped.through:  # the ledger counts it: killed before it was removed
-                self._fs.remove(path)
-                self._fs.sync_folder(self.path)
+                self._fs.remove(path)  # if it comes back, it goes again
                 continue
             self.segments.append(self._count(number, path))
         self._number = max(self.dropped.through, *(segment.number for segment in self.segments), 0)
