@@ -68,6 +68,27 @@ async def test_i1_the_first_record_of_a_new_folder_outlives_a_loss_of_power(
 
 
 @SHARED
+@pytest.mark.parametrize("room", range(0, 700, 50))
+async def test_a_store_that_found_no_room_to_begin_begins_as_one_store_of_one_writer(
+    path: Path, room: int, *, shared: bool
+) -> None:
+    fs = FaultyFs(path.parent)
+    async with opened(path, fs=fs, shared=shared) as store:
+        fs.fill(room)
+        with suppress(StoreFullError):
+            await store.append(known(RecordKind.EVENT, 1, 1))
+        fs.fill(None)
+        for kind in RecordKind:
+            await store.append(known(kind, 1, 2))
+        locks = {lock.name.split(".")[1] for lock in path.glob("writer.*.lock")}
+    begun = {name: text for name, text in contents(path).items() if text}
+    assert {name.split(".")[1].partition("-")[0] for name in begun if shared} == locks
+    assert len({codec.decode_header(text.split(b"\n")[0]).store for text in begun.values()}) == 1
+    assert await words(path, shared=shared) == []
+    assert await seqs(path, shared=shared) == [1, 2]
+
+
+@SHARED
 async def test_a_sync_follows_by_itself_within_the_interval(path: Path, *, shared: bool) -> None:
     fs = FaultyFs(path.parent)
     store = RotatingFilePersistence(path, fs=fs, fsync="interval", fsync_interval_seconds=0.01, shared=shared)

@@ -77,6 +77,7 @@ class LockedWriter(ABC, Generic[Where]):
             try:
                 self._held = self._take()
             except BaseException:
+                self._abandon()
                 self._release()
                 raise
         return self._held
