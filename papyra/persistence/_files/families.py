@@ -261,8 +261,15 @@ class FamiliesWriter(LockedWriter["Folder"]):
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> StoreScan:
         """Scan what this writer holds, and count what footers tell."""
-        folder = self._keep_lock()
+        folder = self._keep_synced()
         return scan_set(folder, depth, progress, is_live=lambda _: False, on_record=on_record, counts=True)
+
+    def _keep_synced(self) -> Folder:
+        """Hold the lock, and sync: a sync that fails only after a scan would change what was seen."""
+        folder = self._keep_lock()
+        with self._guard:
+            self._sync_all()
+        return folder
 
     def home(self, scan: StoreScan) -> FileScan | None:
         """Return the segment of events that is not sealed, if there is anything in it."""

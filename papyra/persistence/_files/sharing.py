@@ -110,7 +110,7 @@ class SharedWriter(FamiliesWriter):
     def scan(
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> SetScan:
-        folder = self._keep_lock()
+        folder = self._keep_synced()
 
         def is_held(family: str) -> bool:
             return bool(family) and self.is_other(folder, family)

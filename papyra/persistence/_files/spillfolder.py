@@ -197,8 +197,7 @@ class SpillFolder:
 
     def forget_dropped(self) -> None:
         """Remove the ledger, which was told."""
-        self._fs.remove(self.path / LEDGER)
-        self._fs.sync_folder(self.path)
+        self._fs.remove(self.path / LEDGER)  # if it comes back, it is told again, as after a kill before this
         self.dropped = Dropped()
 
     def remove(self, segment: Segment) -> None:

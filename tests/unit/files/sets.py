@@ -65,9 +65,7 @@ async def seqs_in(store: RotatingFilePersistence, kind: RecordKind = RecordKind.
     return [record.seq for record in found if record.incarnation == INCARNATION]
 
 
-async def scanned(
-    path: Path, depth: ScanDepth = ScanDepth.FULL, **options: Any
-) -> PersistenceScanReport:
+async def scanned(path: Path, depth: ScanDepth = ScanDepth.FULL, **options: Any) -> PersistenceScanReport:
     async with opened(path, **options) as store:
         return await store.scan(depth)
 
