@@ -179,7 +179,7 @@ class StoreMachine(RuleBasedStateMachine):
         with suppress(PersistenceError, Crash):
             self.run(self.store.compact(RetentionPolicy(max_records=keep)))
         self.end(loss)
-        self.forget_removed(before)
+        self.forget_removed(before, keep)
 
     @rule(loss=ENDS)
     def lose_power(self, loss: PowerLoss | None) -> None:
@@ -260,19 +260,24 @@ class StoreMachine(RuleBasedStateMachine):
         report: CompactionReport = self.run(self.store.compact(policy))
         assert report.removed == rehearsed.removed
         assert sum(self.run(self.store.counts()).values()) == report.after_records
-        self.forget_removed(before)
+        self.forget_removed(before, keep)
 
-    def forget_removed(self, before: list[Record]) -> None:
+    def forget_removed(self, before: list[Record], keep: int) -> None:
         """Retention takes the oldest of a kind and nothing else (I7)."""
         after = self.run(everything(self.store))
         for kind in RecordKind:
             old = [one for one in before if one.kind is kind]
             new = [one for one in after if one.kind is kind]
-            assert new == old[len(old) - len(new) :]
-            for one in old[: len(old) - len(new)]:
-                self.sure.pop(identity(one), None)
-                self.maybe.pop(identity(one), None)
-                self.gone.add(identity(one))
+            self.see_what_stays(old, new, keep)
+            for one in old:
+                if one not in new:
+                    self.sure.pop(identity(one), None)
+                    self.maybe.pop(identity(one), None)
+                    self.gone.add(identity(one))
+
+    def see_what_stays(self, old: list[Record], new: list[Record], keep: int) -> None:
+        assert len(new) >= min(keep, len(old))
+        assert new == old[len(old) - len(new) :]
 
     @rule(depth=st.sampled_from(ScanDepth))
     def scan(self, depth: ScanDepth) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
 import zlib
 from collections import Counter
@@ -33,7 +34,7 @@ from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from tests.faults_files.works import RUBBISH
 from tests.unit.files.sets import contents, files, filled, known, opened, quarantined, seqs, words
 from tests.unit.files.spills import Target, drain, entries, spill_in
-from tests.unit.files.stores import note
+from tests.unit.files.stores import REPAIR, note
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,14 +93,14 @@ async def test_a_store_that_found_no_room_to_begin_begins_as_one_store_of_one_wr
 async def test_a_sync_follows_by_itself_within_the_interval(path: Path, *, shared: bool) -> None:
     fs = FaultyFs(path.parent)
     store = RotatingFilePersistence(path, fs=fs, fsync="interval", fsync_interval_seconds=0.01, shared=shared)
-    await store.append(known(RecordKind.EVENT, 1, 1))
-    opening = fs.calls.count("sync")
-    await store.append(known(RecordKind.EVENT, 2, 3))
-    async with asyncio.timeout(10):
-        while fs.calls.count("sync") < opening + 1:  # noqa: ASYNC110  # a thread of the store's own does it
-            await asyncio.sleep(0)
+    for number in range(1, 5):
+        await store.append(known(RecordKind.EVENT, number, number))
+        written = len(fs.calls) - fs.calls[::-1].index("write")
+        async with asyncio.timeout(10):
+            while "sync" not in fs.calls[written:]:  # noqa: ASYNC110  # a thread of the store's own does it
+                await asyncio.sleep(0)
     await cut(store, fs)
-    assert await seqs(path, shared=shared) == [1, 2, 3]
+    assert (await seqs(path, shared=shared))[:3] == [1, 2, 3]
 
 
 @SHARED
@@ -122,11 +123,23 @@ async def test_i1_what_is_written_again_after_a_failed_sync_outlives_a_loss_of_p
     path: Path, *, shared: bool
 ) -> None:
     fs = FaultyFs(path.parent)
-    store = RotatingFilePersistence(path, fs=fs, fsync="os", shared=shared)
-    await store.append(known(RecordKind.EVENT, 1, 5))
+    store = RotatingFilePersistence(path, fs=fs, shared=shared)
+    await store.append(known(RecordKind.EVENT, 1, 1))
     fs.fail("sync", errno.EIO, times=1)
-    await store.compact(RetentionPolicy(max_records=4))
+    await store.append(known(RecordKind.EVENT, 2, 2))
     await cut(store, fs)
+    assert await seqs(path, shared=shared) == [1, 2]
+
+
+@SHARED
+async def test_a_sync_that_fails_as_a_compaction_begins_is_not_taken_for_another_program(
+    path: Path, *, shared: bool
+) -> None:
+    fs = FaultyFs(path.parent)
+    async with opened(path, fs=fs, fsync="os", shared=shared) as store:
+        await store.append(known(RecordKind.EVENT, 1, 5))
+        fs.fail("sync", errno.EIO, times=1)
+        await store.compact(RetentionPolicy(max_records=4))
     assert await seqs(path, shared=shared) in ([1, 2, 3, 4, 5], [2, 3, 4, 5])
 
 
@@ -184,6 +197,14 @@ async def test_what_another_program_adds_to_a_segment_swallows_no_record(path: P
     assert await words(path) == ["garbage"]
 
 
+async def test_a_segment_that_somebody_takes_away_takes_nothing_along_that_comes_after(path: Path) -> None:
+    async with opened(path) as store:
+        await store.append(known(RecordKind.EVENT, 1, 1))
+        files(path)[0].unlink()
+        await store.append(known(RecordKind.EVENT, 2, 2))
+    assert await seqs(path) == [2]
+
+
 async def test_who_does_not_share_keeps_out_while_a_writer_is_only_about_to_begin(path: Path) -> None:
     async with opened(path) as store:
         await store.append(known(RecordKind.EVENT, 1, 1))
@@ -238,6 +259,51 @@ async def test_a_segment_beyond_the_bound_is_gone_for_good_before_its_append_ret
             await store.append(known(RecordKind.EVENT, number, number))
         last = len(fs.calls) - 1 - fs.calls[::-1].index("remove")
         assert "sync_folder" in fs.calls[last:]
+
+
+@SHARED
+async def test_i6_names_that_a_recovery_put_right_and_what_it_took_away_stay_so_without_power(
+    path: Path, *, shared: bool
+) -> None:
+    async with opened(path, shared=shared) as store:
+        for number in range(1, 21):
+            await store.append(known(RecordKind.EVENT, number, number))
+    (path / f"{min(path.glob('event*.ndjson')).name}.rewrite.tmp").write_bytes(RUBBISH)
+    segment = max(path.glob("event*.ndjson"))
+    head, number, base = segment.stem.rsplit("-", 2)
+    segment.rename(segment.with_name(f"{head}-{int(number) + 1:08d}-{base}.ndjson"))
+    assert {"bad_header", "leftover_file"} <= set(await words(path, shared=shared))
+    fs = FaultyFs(path.parent)
+    store = RotatingFilePersistence(path, fs=fs, max_files=100, shared=shared)
+    await store.recover(REPAIR)
+    await cut(store, fs, PowerLoss.CONTENTS_KEPT)
+    assert set(await words(path, shared=shared)) <= {"torn_tail"}
+    assert await seqs(path, shared=shared) == list(range(1, 21))
+
+
+async def test_i6_what_stands_in_for_a_missing_segment_stays_without_power(path: Path) -> None:
+    await filled(path)
+    files(path)[1].unlink()
+    fs = FaultyFs(path.parent)
+    store = RotatingFilePersistence(path, fs=fs)
+    await store.recover(REPAIR)
+    await cut(store, fs, PowerLoss.CONTENTS_KEPT)
+    assert set(await words(path)) <= {"torn_tail"}
+
+
+async def test_nobody_takes_a_living_writer_s_segment_away_for_the_bound(path: Path) -> None:
+    async with (
+        opened(path, shared=True, max_files=2) as first,
+        opened(path, shared=True, max_files=2) as other,
+    ):
+        await first.append(known(RecordKind.EVENT, 1, 1))
+        os.utime(min(path.glob("event*.ndjson")), (1, 1))  # as if it had been silent for long
+        for number in range(2, 60):
+            await other.append(known(RecordKind.EVENT, number, number))
+        await first.append(known(RecordKind.EVENT, 60, 60))
+        left = await seqs(path, shared=True)
+    assert {1, 59, 60} <= set(left)
+    assert len(left) < 40
 
 
 def test_a_damaged_note_of_a_loss_explains_nothing() -> None:

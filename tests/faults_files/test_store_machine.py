@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from papyra.persistence.base import BasePersistence
+    from papyra.persistence.models import Record
     from papyra.testing.faults import FaultyFs
 
 TRIED = settings(
@@ -49,6 +50,11 @@ class SegmentsMachine(StoreMachine):
 class SharedMachine(SegmentsMachine):
     def open(self, folder: Path, fs: FaultyFs) -> BasePersistence:
         return open_segments(folder, fs=fs, max_files=10_000, shared=True)
+
+    def see_what_stays(self, old: list[Record], new: list[Record], keep: int) -> None:
+        """See that what goes may go; file by file, it is not always the very oldest that went."""
+        assert [one for one in new if one not in old] == []
+        assert [one for one in old[max(len(old) - keep, 0) :] if one not in new] == []
 
     @rule(kinds=st.lists(st.sampled_from(RecordKind), min_size=1, max_size=4), size=SIZES)
     def another_writes(self, kinds: list[RecordKind], size: int) -> None:

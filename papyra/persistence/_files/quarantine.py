@@ -238,5 +238,6 @@ def set_leftover_aside(place: Place, quarantine: Quarantine, path: Path | None =
         return ()
     report = {"store": place.path.name, "reason": PersistenceAnomalyType.LEFTOVER_FILE.value}
     kept = quarantine.set_aside(path, like=found, report=dict(report))
-    place.fs.remove(path)  # if it comes back, it is set aside again, under the same name
+    place.fs.remove(path)
+    place.fs.sync_folder(path.parent)
     return (str(kept),)
