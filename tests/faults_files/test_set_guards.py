@@ -92,15 +92,15 @@ async def test_a_store_that_found_no_room_to_begin_begins_as_one_store_of_one_wr
 @SHARED
 async def test_a_sync_follows_by_itself_within_the_interval(path: Path, *, shared: bool) -> None:
     fs = FaultyFs(path.parent)
-    store = RotatingFilePersistence(path, fs=fs, fsync="interval", fsync_interval_seconds=0.01, shared=shared)
-    for number in range(1, 5):
-        await store.append(known(RecordKind.EVENT, number, number))
-        written = len(fs.calls) - fs.calls[::-1].index("write")
-        async with asyncio.timeout(10):
-            while "sync" not in fs.calls[written:]:  # noqa: ASYNC110  # a thread of the store's own does it
-                await asyncio.sleep(0)
+    store = RotatingFilePersistence(path, fs=fs, fsync="interval", fsync_interval_seconds=0.2, shared=shared)
+    await store.append(known(RecordKind.EVENT, 1, 3))
+    written = len(fs.calls) - fs.calls[::-1].index("write")
+    async with asyncio.timeout(10):
+        while "sync" not in fs.calls[written:]:  # noqa: ASYNC110  # a thread of the store's own does it
+            await asyncio.sleep(0)
+    await store.append(known(RecordKind.EVENT, 1, 3))  # waits until that has come to its end
     await cut(store, fs)
-    assert (await seqs(path, shared=shared))[:3] == [1, 2, 3]
+    assert await seqs(path, shared=shared) == [1, 2, 3]
 
 
 @SHARED
@@ -234,6 +234,8 @@ async def test_a_compaction_leaves_a_newer_store_and_one_of_two_stores_alone(
         async with opened(path) as store:
             with pytest.raises(error):
                 await store.compact(RetentionPolicy(max_records=1), dry_run=dry_run)
+            with pytest.raises(error):
+                await store.recover(REPAIR)
         assert contents(path) == changed
         segments[0].write_bytes(before)
 
@@ -248,6 +250,17 @@ async def test_a_name_of_a_compaction_and_one_that_is_dropped_last_before_it_say
     for call in ("remove", "replace"):
         last = len(calls) - 1 - calls[::-1].index(call)
         assert "sync_folder" in calls[last:], call
+
+
+async def test_segments_that_a_compaction_drops_whole_are_gone_for_good_when_it_returns(path: Path) -> None:
+    await filled(path)
+    kept = 21 - int(files(path)[-1].stem.rsplit("-", 1)[1])
+    fs = FaultyFs(path.parent)
+    store = RotatingFilePersistence(path, fs=fs)
+    await store.compact(RetentionPolicy(events=RetentionPolicy(max_records=kept)))
+    assert len(files(path)) == 1
+    await cut(store, fs, PowerLoss.CONTENTS_KEPT)
+    assert len(files(path)) == 1
 
 
 async def test_a_segment_beyond_the_bound_is_gone_for_good_before_its_append_returns(path: Path) -> None:
