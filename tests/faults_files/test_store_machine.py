@@ -76,7 +76,7 @@ TestSegmentsMachine.settings = TRIED
 
 TestSharedMachine = pytest.mark.xfail(
     BUDGET is not Budget.QUICK,
-    reason="after a crash in a compaction of a shared set one of the newest records was not there: seen once, "
+    reason="after a crash in a compaction of a shared set one of the newest records was not there: seen, "
     "and not understood yet",
     strict=False,
 )(SharedMachine.TestCase)
