@@ -57,5 +57,6 @@ soak:  ## kill the example a hundred times and look for what was lost (PAPYRA_KI
 faults:  ## break the stores of files in every known way, and take each guard out in turn (PAPYRA_FAULTS=ci: less)
 	$(call install,test)
 	@PAPYRA_FAULTS=$${PAPYRA_FAULTS:-whole} $(BIN)/python -m pytest -s -o faulthandler_timeout=1200 \
-	    tests/faults_files tests/system/test_kill_json.py tests/contract/test_json_damage.py $(ARGS)
+	    tests/faults_files tests/system/test_kill_files.py tests/system/test_kill_spill.py \
+	    tests/contract/test_json_damage.py tests/contract/test_rotating_damage.py $(ARGS)
 	@$(BIN)/python tools/try_mutants.py $(MUTANTS)

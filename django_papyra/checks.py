@@ -56,9 +56,9 @@ def _check_backend(settings: PapyraSettings) -> Iterator[CheckMessage]:
     try:
         if not is_url or scheme == DJANGO_SCHEME:
             backend_class(settings)
-        elif scheme != "ndjson":  # whose file is not to be touched here
-            open_store(settings.backend)
         check_options(settings)
+        if is_url and scheme not in {DJANGO_SCHEME, "ndjson"}:  # a file is not to be touched here
+            open_store(settings.backend, options=settings.options)
     except ConfigurationError as error:
         yield Error(f"{error}.", hint="Name a class by its dotted path, or a store URL.", id="papyra.E002")
 

@@ -15,11 +15,11 @@ from django_papyra._settings_reader import suggestion
 from django_papyra.backend import DjangoPersistence
 from django_papyra.conf import DJANGO_SCHEME, SETTING, PapyraSettings, WriterMode, get_settings
 from papyra.exceptions import ConfigurationError
-from papyra.persistence.stores import open_store
+from papyra.persistence.stores import open_store, option_names
 from papyra.persistence.threads import run_sync as run_in_new_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from papyra.persistence.backend import PersistenceBackend
 
@@ -77,7 +77,10 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
     check_options(settings)
     if is_url and scheme != DJANGO_SCHEME:
         return open_store(
-            settings.backend, retention_policy=policy, quarantine_dir=settings.startup.quarantine_dir
+            settings.backend,
+            retention_policy=policy,
+            quarantine_dir=settings.startup.quarantine_dir,
+            options=settings.options,
         )
     cls = backend_class(settings)
     options: dict[str, object] = {"retention_policy": policy, **settings.options}
@@ -88,15 +91,17 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
     return cast("Callable[..., PersistenceBackend]", cls)(**options)
 
 
-def open_url(url: str, *, must_exist: bool) -> PersistenceBackend:
-    """Return the store of ``url``, without any retention; ``django:ALIAS`` is the tables in that database."""
+def open_url(url: str, *, must_exist: bool, options: Mapping[str, object]) -> PersistenceBackend:
+    """Return the store of ``url``, without any bound; ``django:ALIAS`` is the tables in that database."""
     scheme, _, alias = url.partition(":")
     if scheme == DJANGO_SCHEME:
         if not alias:
             raise ConfigurationError("django: needs the alias of a database; write django:default")
+        if options:
+            raise ConfigurationError(f"{url}: there is no option {next(iter(options))!r} of a database")
         writer = str(get_settings().options.get("writer", WriterMode.THREAD))
         return DjangoPersistence(alias, writer)
-    return open_store(url, must_exist=must_exist)
+    return open_store(url, must_exist=must_exist, options=options, is_bounded=False)
 
 
 def backend_class(settings: PapyraSettings) -> type:
@@ -118,10 +123,11 @@ def backend_class(settings: PapyraSettings) -> type:
 
 def check_options(settings: PapyraSettings) -> None:
     """Raise `ConfigurationError` for an option that the backend does not take; opens nothing."""
-    known: tuple[str, ...] = ()
     if ":" not in settings.backend or settings.backend.startswith(f"{DJANGO_SCHEME}:"):
         made_by = backend_class(settings).__init__  # type: ignore[misc]  # a `__new__` may hide what it takes
         known = tuple(inspect.signature(made_by).parameters)[1:]
+    else:
+        known = option_names(settings.backend)
     for name in settings.options:
         if name not in known:
             raise ConfigurationError(

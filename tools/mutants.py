@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 _SYNC = re.compile(r"_*(?:f|fdata)?sync(?:_\w+)?")
 _CHECKSUM = re.compile(r"checksum|crc|sha256|digest", re.IGNORECASE)
 _SET_ASIDE = frozenset({"keep", "set_aside", "set_leftover_aside"})
+_WRITES_ANEW = frozenset({"renew", "_renew", "_renew_doubtful", "make_name_durable", "doubt", "write_ledger"})
+"""What is done after a sync that failed, so that nothing rests on it."""
+_REFUSES = frozenset(
+    {"refuse_shared", "refuse_exclusive", "_refuse_others", "refuse_newer", "refuse_unrepairable"}
+)
+_IS_LOCKED = frozenset({"is_held_by_anybody", "is_other"})
 _NEWLINE = b"\n"
 
 
@@ -87,7 +93,7 @@ class _Finder(ast.NodeVisitor):
 def _changes(node: ast.expr | ast.stmt, text_of: TextOf) -> Iterator[tuple[str, str]]:
     match node:
         case ast.Expr(value=ast.Call() as call):
-            yield from _of_statement(call)
+            yield from _of_statement(call, text_of)
         case ast.AugAssign(value=ast.Call() as call) if _name_of(call) in _SET_ASIDE:
             yield "quarantine", "pass"
         case ast.Attribute():
@@ -108,6 +114,8 @@ def _of_attribute(node: ast.Attribute, text_of: TextOf) -> Iterator[tuple[str, s
             yield "sync", f"{text_of(node.value)}.write"
         case ast.Attribute(attr="is_doubtful", ctx=ast.Load()):
             yield "sync", "False"
+        case ast.Attribute(attr="is_lost", ctx=ast.Load()):
+            yield "lock", "False"
         case ast.Attribute(attr="RWF_DSYNC"):
             yield "sync", "0"
         case _:
@@ -118,6 +126,8 @@ def _of_comparison(node: ast.Compare) -> Iterator[tuple[str, str]]:
     match node:
         case ast.Compare(ops=[ast.NotEq()], comparators=[ast.Constant(value=value)]) if value == _NEWLINE:
             yield "newline", "False"
+        case ast.Compare(ops=[ast.Eq()], comparators=[ast.Constant(value=value)]) if value == _NEWLINE:
+            yield "newline", "True"
         case ast.Compare(ops=[ast.Eq() | ast.NotEq() as how]) if _is_about_checksums(node):
             yield "checksum", str(isinstance(how, ast.Eq))
 
@@ -129,19 +139,22 @@ def _head_of(node: ast.If, text_of: TextOf) -> str:
     return whole[: whole.index(":", at) + 1]
 
 
-def _of_statement(call: ast.Call) -> Iterator[tuple[str, str]]:
+def _of_statement(call: ast.Call, text_of: TextOf) -> Iterator[tuple[str, str]]:
     name = _name_of(call)
-    if _SYNC.fullmatch(name):
+    given = {keyword.arg for keyword in call.keywords}
+    if _SYNC.fullmatch(name) or name in _WRITES_ANEW:
         yield "sync", "pass"
+    elif name in _REFUSES:
+        yield "refusal", "pass"
+    elif name == "close" and "keeping" in given:
+        yield "truncate", f"{text_of(call.func)}()"
     elif name in {"truncate", "ftruncate", "take_back"}:
         yield "truncate", "pass"
     elif name in _SET_ASIDE:
         yield "quarantine", "pass"
     elif name == "flock":
         yield "lock", "pass"
-    elif name in {"insert", "write_all"} and any(
-        isinstance(given, ast.Constant) and given.value == _NEWLINE for given in call.args
-    ):
+    elif name in {"insert", "write_all"} and _ends_in_newline(call):
         yield "newline", "pass"
 
 
@@ -151,8 +164,12 @@ def _of_value(call: ast.Call) -> Iterator[tuple[str, str]]:
         yield "checksum", "True"
     elif name == "has_synced_writes":
         yield "sync", "True"
-    elif name == "lock" and call.args:
+    elif (name == "lock" and call.args) or name == "is_current":
         yield "lock", "True"
+    elif name in _IS_LOCKED:
+        yield "lock", "False"
+    elif name == "endswith" and _ends_in_newline(call):
+        yield "newline", "True"
 
 
 def _name_of(call: ast.Call) -> str:
@@ -161,6 +178,10 @@ def _name_of(call: ast.Call) -> str:
             return name
         case _:
             return ""
+
+
+def _ends_in_newline(call: ast.Call) -> bool:
+    return any(isinstance(given, ast.Constant) and given.value == _NEWLINE for given in call.args)
 
 
 def _is_about_checksums(node: ast.Compare) -> bool:

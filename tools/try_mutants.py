@@ -30,19 +30,49 @@ from tools.mutants import Mutant, find_mutants  # noqa: E402  # found from any f
 KILLERS = ROOT / "tests" / "faults_files" / "killers.json"
 MUTATED = "papyra/persistence"
 RELEVANT = [
-    *("tests/faults_files/test_guards.py", "tests/faults_files/test_door.py"),
+    *("tests/faults_files/test_guards.py", "tests/faults_files/test_set_guards.py"),
+    "tests/faults_files/test_door.py",
     *("tests/faults_files/test_media.py", "tests/unit/files", "tests/unit/segments"),
     *("tests/contract/test_json.py", "tests/contract/test_json_damage.py"),
     *("tests/contract/test_rotating.py", "tests/contract/test_rotating_damage.py"),
+    *("tests/unit/copying", "tests/unit/stores"),
     *("tests/unit/core/test_codec.py", "tests/unit/core/test_codec_damage.py", "tests/faults_files"),
 ]
 """Where there is one; those that are not are of a later version."""
+NEAR = {
+    "spill": [
+        *("tests/faults_files/test_set_guards.py", "tests/unit/files/test_spill.py"),
+        "tests/unit/files/test_spill_crash.py",
+    ],
+    "writer|appending|lock|rewrite|scan|chain|json": [
+        *("tests/faults_files/test_guards.py", "tests/unit/files/test_states.py"),
+        *("tests/unit/files/test_faults.py", "tests/unit/files/test_appending.py"),
+        *("tests/unit/files/test_processes.py", "tests/faults_files/test_media.py"),
+    ],
+    "compaction|recovery|rewrite|check|tail": [
+        *("tests/unit/files/test_trials.py", "tests/unit/files/test_compaction.py"),
+        *("tests/unit/files/test_crash.py", "tests/unit/files/test_damage.py"),
+    ],
+    "famil|folder|sealed|set|sharing|carrying|rotating|compaction|recovery|lock|chain|scan|tail": [
+        "tests/faults_files/test_set_guards.py",
+        *("tests/unit/files/test_set_doubt.py", "tests/unit/files/test_set_processes.py"),
+        *("tests/unit/files/test_set_retention.py", "tests/unit/files/test_set_identity.py"),
+        *("tests/unit/files/test_set_damage.py", "tests/unit/files/test_set_crash.py"),
+    ],
+    "quarantine": ["tests/unit/files/test_quarantine_room.py", "tests/unit/copying/test_restore.py"],
+    "transfer|quarantined|stores": [
+        *("tests/faults_files/test_set_guards.py", "tests/unit/copying", "tests/unit/stores")
+    ],
+}
+"""The tests most likely to kill a mutant of a file with such a name: they come before all others."""
+OF_THIS_SCRIPT = "tests/faults_files/test_mutants.py"
 COPIED = ("papyra", "django_papyra", "tests", "tools", "docs", "example_project")
-HANGS_AFTER_SECONDS = 300
+HANGS_AFTER_SECONDS = 120
+"""One test."""
 SHOWN_LETTERS = 70
 NO_SUCH_TEST = (4, 5)
 """Exit codes of pytest for a test that was moved or renamed since."""
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
@@ -72,7 +102,9 @@ class Workshop:
             self._put(path, mutant.apply(source))
             if known and (failed := self._first_failure([known])):
                 return failed
-            killer = self._first_failure([name for name in RELEVANT if (self._folder / name).exists()])
+            killer = self._first_failure(near(mutant)) or self._first_failure(
+                [name for name in RELEVANT if (self._folder / name).exists()]
+            )
         finally:
             self._put(path, source)
         if killer and not killer.startswith("(") and not self.is_sound([killer]):
@@ -90,26 +122,23 @@ class Workshop:
         os.utime(path, (when, when))
 
     def _first_failure(self, tests: list[str]) -> str:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", *tests]
+        if not tests:
+            return ""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider"]
+        command += [
+            *("-o", f"faulthandler_timeout={HANGS_AFTER_SECONDS}", "-o", "faulthandler_exit_on_timeout=true"),
+            *(f"--ignore={OF_THIS_SCRIPT}", *tests),
+        ]
         environment = {**os.environ, "PYTHONPATH": str(self._folder), "PAPYRA_FAULTS": "quick", "CI": ""}
-        try:
-            ran = subprocess.run(
-                command,
-                cwd=self._folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=HANGS_AFTER_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return "(hangs)"
-        if ran.returncode == 0:
+        ran = subprocess.run(
+            command, cwd=self._folder, env=environment, capture_output=True, text=True, check=False
+        )
+        if ran.returncode == 0 or ran.returncode in NO_SUCH_TEST:
             return ""
-        failed = FAILED.findall(ran.stdout)
-        if ran.returncode in NO_SUCH_TEST:
-            return ""
-        return failed[0] if failed else "(does not even start)"
+        failed: list[str] = FAILED.findall(ran.stdout)
+        if failed:
+            return failed[0]
+        return "(hangs)" if "Timeout (" in ran.stderr else "(does not even start)"
 
 
 class Trial:
@@ -140,6 +169,12 @@ class Trial:
         return Outcome(mutant, killer)
 
 
+def near(mutant: Mutant) -> list[str]:
+    """Return the tests that are most likely to kill ``mutant``."""
+    stem = Path(mutant.path).stem
+    return [test for words, tests in NEAR.items() if re.match(words, stem) for test in tests]
+
+
 def _short(mutant: Mutant) -> str:
     text = " ".join(mutant.text.split())
     return text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}..."
@@ -157,7 +192,8 @@ def all_mutants() -> list[Mutant]:
 
 def learn(outcomes: list[Outcome], killers: dict[str, str]) -> None:
     """Write down which test killed which mutant, and forget those that are no more."""
-    learnt = {outcome.mutant.name: outcome.killer for outcome in outcomes if outcome.killer}
+    tests = ((outcome.mutant.name, outcome.killer) for outcome in outcomes)
+    learnt = {name: killer for name, killer in tests if killer.startswith("tests/")}
     here = {mutant.name for mutant in all_mutants()}
     kept = {name: killer for name, killer in {**killers, **learnt}.items() if name in here}
     KILLERS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -107,7 +107,7 @@ class ThreadPlace:
         self._pid = os.getpid()
 
     async def append(self, entries: list[Entry]) -> Refused:
-        return await self._writer.submit(entries, sum(entry.size for entry in entries))
+        return await self._writer.put(entries, sum(entry.size for entry in entries))
 
     async def write(self, work: Callable[[], Value]) -> Value:
         return await self._writer.run(lambda: self._writing.run(self._write_session, work))

@@ -228,6 +228,18 @@ def add_copy_arguments(parser: ArgumentParser) -> None:
     )
     _add_times(parser)
     parser.add_argument(
+        "--max-bytes",
+        metavar="SIZE",
+        type=_typed(read_size),
+        help="of a target of segments: how long a segment gets (default: 50 MB)",
+    )
+    parser.add_argument(
+        "--max-files",
+        metavar="N",
+        type=_whole_number(1),
+        help="of a target of segments: how many of each kind stay, the newest (default: all)",
+    )
+    parser.add_argument(
         "--recheck", action="store_true", help="compare every record, also those that a former copy brought"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be copied and change nothing")

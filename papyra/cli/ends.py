@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Open(Protocol):
     """Opens the store of a URL."""
 
-    def __call__(self, url: str, *, must_exist: bool) -> PersistenceBackend:
+    def __call__(self, url: str, *, must_exist: bool, options: Mapping[str, object]) -> PersistenceBackend:
         """Return it; with ``must_exist`` a missing one is refused."""
         ...
 
@@ -67,7 +67,7 @@ def spell_alone(step: NextStep) -> str:
 def choose_source(args: Namespace, environ: Mapping[str, str]) -> EndsSource:
     """Return what the arguments name; opening it may fail."""
     del environ
-    return EndsSource(label_of(args), partial(open_ends, args, open_store))
+    return EndsSource(label_of(args), partial(open_ends, args, partial(open_store, is_bounded=False)))
 
 
 def label_of(args: Namespace) -> str:
@@ -84,17 +84,28 @@ def open_ends(args: Namespace, opener: Open) -> Ends:
     if PIPE not in {args.origin, args.target} and is_same_place(args.origin, args.target):
         both = f"{masked(args.origin)} and {masked(args.target)}"
         raise ConfigurationError(f"{both} are the same store, or one is a part of the other")
+    bounds = _bounds(args)
     source = (
         PipeReader(_fd_of("--from", sys.stdin))
         if args.origin == PIPE
-        else opener(args.origin, must_exist=True)
+        else opener(args.origin, must_exist=True, options={})
     )
     target = (
         PipeWriter(_fd_of("--to", sys.stdout))
         if args.target == PIPE
-        else opener(args.target, must_exist=False)
+        else opener(args.target, must_exist=False, options=bounds)
     )
     return Ends(source, target)
+
+
+def _bounds(args: Namespace) -> dict[str, object]:
+    """Return what was said of a set of segments; raises for a target that is none."""
+    said = {name: getattr(args, name) for name in ("max_bytes", "max_files")}
+    bounds = {name: bound for name, bound in said.items() if bound is not None}
+    if bounds and args.target.partition(":")[0].lower() != "segments":
+        option = next(iter(bounds)).replace("_", "-")
+        raise ConfigurationError(f"--{option} is about a set of segments; write --to segments:PATH")
+    return bounds
 
 
 def _fd_of(option: str, stream: TextIO | None) -> int:

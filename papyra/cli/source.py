@@ -40,15 +40,15 @@ def choose_source(args: Namespace, environ: Mapping[str, str]) -> Source:
     if args.path is not None:
         return Source(args.path, partial(store_from_path, args.path), ("--path", args.path))
     if args.store is not None:
-        return Source(
-            masked(args.store), partial(open_store, args.store, must_exist=True), ("--store", args.store)
-        )
+        return Source(masked(args.store), partial(_open_existing, args.store), ("--store", args.store))
     url = environ.get(ENVIRONMENT, "")
     if url:
-        return Source(
-            masked(url), partial(_open, f"{ENVIRONMENT}: ", partial(open_store, url, must_exist=True)), ()
-        )
+        return Source(masked(url), partial(_open, f"{ENVIRONMENT}: ", partial(_open_existing, url)), ())
     return Source(DEFAULT_PATH, partial(_open, _NONE_NAMED, partial(store_from_path, DEFAULT_PATH)), ())
+
+
+def _open_existing(url: str) -> PersistenceBackend:
+    return open_store(url, must_exist=True, is_bounded=False)
 
 
 def _open(context: str, opener: Callable[[], PersistenceBackend]) -> PersistenceBackend:

@@ -17,7 +17,7 @@ from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy, Outcome
 from papyra.persistence.backend import Capabilities
-from papyra.persistence.models import ScanDepth, StoreStats
+from papyra.persistence.models import ScanDepth, StoreStats, as_word
 from papyra.persistence.threads import MAX_QUEUE_BYTES
 from papyra.persistence.waiting import Overflow
 
@@ -75,7 +75,12 @@ class JsonFilePersistence(FileBackend):
         fs: FileSystem = LOCAL_FS,
     ) -> None:
         options = Options(
-            FsyncPolicy(fsync), overflow, max_queue_bytes, compact_interval_seconds, quarantine_max_bytes
+            as_word(FsyncPolicy, "fsync policy", fsync),
+            fsync_interval_seconds,
+            overflow,
+            max_queue_bytes,
+            compact_interval_seconds,
+            quarantine_max_bytes,
         )
         super().__init__(
             path, retention_policy, options=options, quarantine_dir=quarantine_dir, clock=clock, fs=fs
@@ -84,8 +89,8 @@ class JsonFilePersistence(FileBackend):
             self._find,
             self._quarantine,
             policy=options.fsync,
-            interval_seconds=fsync_interval_seconds,
-            on_failure=self._tracker.ended,
+            interval_seconds=options.fsync_interval_seconds,
+            state=self._tracker,
         )
         self._index = FileIndex(self._find)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import re
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +16,22 @@ from papyra.persistence._files.fs import LOCAL_FS, Access, opened, translated, w
 from papyra.persistence.codec import FRAME_HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from papyra.persistence._files.fs import FileInfo
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.retention import RetentionPolicy
 
 _FORMS = "ndjson:PATH, segments:PATH or memory:"
+_CLASSES = {
+    "ndjson": "papyra.persistence.json:JsonFilePersistence",
+    "segments": "papyra.persistence.backends.rotating:RotatingFilePersistence",
+    "memory": "papyra.persistence.backends.memory:InMemoryPersistence",
+}
+_NO_OPTIONS = frozenset({"clock", "fs"})
+"""What only code can give."""
 _PATHS = frozenset({"ndjson", "segments"})
+_UNBOUNDED: dict[str, object] = {"max_files": None}
 _BESIDE = {"ndjson": r"\.lock", "segments": r"\.(lock|segments|[0-9]+)"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NO_SUCH_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -40,41 +49,74 @@ def open_store(
     *,
     retention_policy: RetentionPolicy | None = None,
     quarantine_dir: str | None = None,
+    options: Mapping[str, object] | None = None,
     must_exist: bool = False,
+    is_bounded: bool = True,
 ) -> PersistenceBackend:
     """Return the backend that ``url`` names; raises `ConfigurationError` for one that names none.
 
     What follows ``ndjson:`` or ``segments:`` is a path as it stands (no percent escapes), a leading ``~`` is
     a home folder. With ``must_exist`` a missing store is refused, else the first append creates it.
-    ``quarantine_dir`` takes the place of the folder beside the store.
+    ``quarantine_dir`` takes the place of the folder beside the store. ``options`` are keyword arguments of
+    its class, see `option_names`. Not ``is_bounded``: a tool, which lets no segment go that it does not know
+    to be too many.
     """
-    scheme, separator, rest = url.partition(":")
-    if not separator or not _SCHEME.match(scheme):
-        raise ConfigurationError(
-            f"not a store URL: {masked(url)!r}; write {_FORMS} (a path alone goes with --path)"
-        )
-    match scheme.lower():
+    check_options(url, options or {})
+    given: dict[str, object] = {"quarantine_dir": quarantine_dir, **(options or {})}
+    scheme, rest = _parts(url)
+    match scheme:
         case "ndjson":
-            path = _path_in(rest, scheme.lower())
-            return _open_file(path, retention_policy, quarantine_dir, must_exist=must_exist)
+            path = _path_in(rest, scheme)
+            return _open_file(path, retention_policy, given, must_exist=must_exist)
         case "segments":
-            path = _path_in(rest, scheme.lower())
-            return _open_segments(path, retention_policy, quarantine_dir, must_exist=must_exist)
+            path = _path_in(rest, scheme)
+            given = given if is_bounded else _UNBOUNDED | given
+            return _open_segments(path, retention_policy, given, must_exist=must_exist)
         case "memory":
             if rest.strip("/"):
                 raise ConfigurationError(f"memory: takes no name, but got {masked(url)!r}")
-            return _backend("papyra.persistence.backends.memory:InMemoryPersistence")(retention_policy)
+            return _backend("memory")(retention_policy, **(options or {}))
         case known if known in _NOT_HERE:
             raise ConfigurationError(f"{known}: stores: {_NOT_HERE[known]}")
         case unknown:
             raise ConfigurationError(f"no kind of store is called {unknown!r}; write {_FORMS}")
 
 
-def store_from_path(path: str, *, retention_policy: RetentionPolicy | None = None) -> PersistenceBackend:
-    """Return the backend of what lies at ``path``: a file holds one store, a folder a set of segments."""
+def option_names(url: str) -> tuple[str, ...]:
+    """Return the options that the store of ``url`` takes; raises `ConfigurationError` for no URL."""
+    scheme, _ = _parts(url)
+    if scheme not in _CLASSES:
+        return ()
+    taken = inspect.signature(_backend(scheme).__init__).parameters.values()
+    return tuple(one.name for one in taken if one.kind is one.KEYWORD_ONLY and one.name not in _NO_OPTIONS)
+
+
+def check_options(url: str, options: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` for an option that the store of ``url`` does not take."""
+    known = option_names(url)
+    for name in options:
+        if name not in known:
+            raise ConfigurationError(
+                f"{masked(url)}: there is no option {name!r}; "
+                + (f"there are {', '.join(known)}" if known else "this store takes none")
+            )
+
+
+def _parts(url: str) -> tuple[str, str]:
+    scheme, separator, rest = url.partition(":")
+    if not separator or not _SCHEME.match(scheme):
+        raise ConfigurationError(
+            f"not a store URL: {masked(url)!r}; write {_FORMS} (a path alone goes with --path)"
+        )
+    return scheme.lower(), rest
+
+
+def store_from_path(path: str) -> PersistenceBackend:
+    """Return the backend of what lies at ``path``, for a tool: a file is one store, a folder is segments."""
     expanded = _expanded(path, "ndjson")
-    opening = _open_segments if _is_set(expanded) else _open_file
-    return opening(expanded, retention_policy, None, must_exist=True)
+    if _is_set(expanded):
+        return _open_segments(expanded, None, _UNBOUNDED, must_exist=True)
+    return _open_file(expanded, None, {}, must_exist=True)
 
 
 def is_same_place(one: str, other: str) -> bool:
@@ -140,7 +182,7 @@ def masked(url: str) -> str:
 
 
 def _open_file(
-    path: Path, policy: RetentionPolicy | None, quarantine_dir: str | None, *, must_exist: bool
+    path: Path, policy: RetentionPolicy | None, options: Mapping[str, object], *, must_exist: bool
 ) -> PersistenceBackend:
     found = _look(path)
     if found is None:
@@ -150,13 +192,11 @@ def _open_file(
         raise ConfigurationError(f"{path} is a folder; segments:{path} opens a set of segments")
     elif not found.is_file:
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
-    return _backend("papyra.persistence.json:JsonFilePersistence")(
-        path, policy, quarantine_dir=quarantine_dir
-    )
+    return _backend("ndjson")(path, policy, **options)
 
 
 def _open_segments(
-    path: Path, policy: RetentionPolicy | None, quarantine_dir: str | None, *, must_exist: bool
+    path: Path, policy: RetentionPolicy | None, options: Mapping[str, object], *, must_exist: bool
 ) -> PersistenceBackend:
     found = _look(path)
     beside = _look(path.with_name(f"{path.name}.segments"))
@@ -166,9 +206,7 @@ def _open_segments(
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
     with translated(path):
         is_shared = find_folder("", LOCAL_FS, path.absolute(), SYSTEM_CLOCK).is_shared()
-    return _backend("papyra.persistence.backends.rotating:RotatingFilePersistence")(
-        path, policy, quarantine_dir=quarantine_dir, shared=is_shared
-    )
+    return _backend("segments")(path, policy, **{"shared": is_shared, **options})
 
 
 def _is_set(path: Path) -> bool:
@@ -218,7 +256,7 @@ def _expanded(path: str, scheme: str) -> Path:
         raise ConfigurationError(f"{path}: there is no such home folder; write the path in full") from error
 
 
-def _backend(name: str) -> Callable[..., PersistenceBackend]:
+def _backend(scheme: str) -> Callable[..., PersistenceBackend]:
     """Import an adapter when it is opened, so that none costs anything or is missed before."""
-    module, _, member = name.partition(":")
+    module, _, member = _CLASSES[scheme].partition(":")
     return cast("Callable[..., PersistenceBackend]", getattr(import_module(module), member))

@@ -94,7 +94,7 @@ class WriterThread(Generic[Item, Result]):
 
     @property
     def queued_bytes(self) -> int:
-        """What was submitted and not yet taken."""
+        """What was put in and not yet taken."""
         return self._queued_bytes
 
     @property
@@ -154,17 +154,13 @@ class WriterThread(Generic[Item, Result]):
         """
         return self._enter(size, item, None)
 
-    async def submit(self, item: Item, size: int) -> Result:
-        """Do the same as a coroutine, which begins when it is awaited."""
-        return await self.put(item, size)
-
     async def run(self, job: Callable[[], Value]) -> Value:
-        """Run ``job`` in the thread, after everything submitted so far, and return what it returns."""
+        """Run ``job`` in the thread, after everything put in so far, and return what it returns."""
         result: Value = await self._enter(0, None, job)
         return result
 
     async def aclose(self, last: Callable[[], None]) -> None:
-        """Write what was submitted, run ``last`` in the thread, and end it; nothing is taken any more."""
+        """Write what was put in, run ``last`` in the thread, and end it; nothing is taken any more."""
         if self._pid != os.getpid():
             return
         loop = asyncio.get_running_loop()

@@ -27,13 +27,11 @@ MAX_SHARE_BY_AGE = 0.5
 _log = logging.getLogger(__name__)
 
 
-def check_interval(seconds: float) -> None:
+def check_interval(name: str, seconds: float) -> None:
     """Raise `ConfigurationError` for what cannot be an interval."""
     value: object = seconds
     if not (isinstance(value, int | float) and 0 < value < math.inf):
-        raise ConfigurationError(
-            f"compact_interval_seconds must be a number of seconds above 0 (None: never), not {value!r:.50}"
-        )
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r:.50}")
 
 
 class TrustedClock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core import checks
 from django.test.utils import override_settings
 
 from django_papyra.backend import DjangoPersistence
@@ -169,6 +170,36 @@ async def test_a_file_store_takes_every_option_of_its_class(
     wrong = {"BACKEND": f"papyra.persistence.{name}", "OPTIONS": {**options, "max_byte": 1}}
     with override_settings(PAPYRA=wrong), pytest.raises(ConfigurationError, match="max_byte"):
         get_backend()
+
+
+async def test_a_store_url_takes_the_options_of_what_it_names(tmp_path: Any) -> None:
+    options = {"max_bytes": 2_000, "max_files": 2, "shared": True, "fsync": "os"}
+    with override_settings(PAPYRA={"BACKEND": f"segments:{tmp_path}/history", "OPTIONS": options}):
+        backend = get_backend()
+        for number in range(60):
+            await backend.append([event(number)])
+        assert backend.capabilities.is_shared
+        await close_backend()
+    assert len(list((tmp_path / "history").glob("event*.ndjson"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_byte": 1}, "PAPYRA['OPTIONS']: unknown key 'max_byte' (did you mean 'max_bytes'?)"),
+        ({"max_files": "5"}, "max_files must be a whole number above 0, not '5'"),
+        ({"fsync": "never"}, "'never' is not a fsync policy; it is one of always, interval, os"),
+        ({"shared": False, "using": "default"}, "unknown key 'using'"),
+    ],
+)
+def test_a_wrong_option_of_segments_is_found_by_manage_py_check(
+    tmp_path: Any, options: dict[str, Any], said: str
+) -> None:
+    with override_settings(PAPYRA={"BACKEND": f"segments:{tmp_path}/history", "OPTIONS": options}):
+        found = [message for message in checks.run_checks() if message.id == "papyra.E002"]
+        assert len(found) == 1
+        assert said in found[0].msg
+    assert not (tmp_path / "history").exists()
 
 
 async def test_a_store_url_opens_what_it_names(tmp_path: Any) -> None:

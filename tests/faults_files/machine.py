@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from papyra.persistence.models import CompactionReport
 
 Id = tuple[str, str, int]
-LIFE = "01JDGH5Q7W0000000000000LF"
+LIFE = "01JDGH5Q7W0000000000000"
 ENDS = st.sampled_from([None, *PowerLoss])
 """``None`` is a killed process."""
 MODES = st.sampled_from([PersistenceRecoveryMode.REPAIR, PersistenceRecoveryMode.QUARANTINE])
@@ -74,7 +74,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.sure: dict[Id, Record] = {}
         self.maybe: dict[Id, Record] = {}
         self.gone: set[Id] = set()
-        self.life = 0
+        self.lives = 0
         self.last: dict[RecordKind, int] = {}
         self.was_flipped = False
         self.is_out_of_order = False
@@ -84,7 +84,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Begin a new process, whose recorder begins a new life."""
         self.fs = FaultyFs(self.folder)
         self.store = self.open(self.folder, self.fs)
-        self.life += 1
+        self.begin_a_life()
+
+    def begin_a_life(self) -> None:
+        self.lives += 1
+        self.life = self.lives
         self.last = dict.fromkeys(RecordKind, 0)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -108,7 +112,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.last[kind] += 1
             seq = self.last[kind]
             changes = {"actor_path": "x" * size} if kind is RecordKind.EVENT else {}
-            made.append(MAKERS[kind](seq, incarnation=f"{LIFE}{self.life:02}", seq=seq, **changes))
+            made.append(MAKERS[kind](seq, incarnation=f"{LIFE}{self.life:03}", seq=seq, **changes))
         return made
 
     def tried(self, batch: list[Record]) -> None:
@@ -178,7 +182,7 @@ class StoreMachine(RuleBasedStateMachine):
         with suppress(PersistenceError, Crash):
             self.run(self.store.compact(RetentionPolicy(max_records=keep)))
         self.end(loss)
-        self.forget_removed(before)
+        self.forget_removed(before, keep)
 
     @rule(loss=ENDS)
     def lose_power(self, loss: PowerLoss | None) -> None:
@@ -259,19 +263,24 @@ class StoreMachine(RuleBasedStateMachine):
         report: CompactionReport = self.run(self.store.compact(policy))
         assert report.removed == rehearsed.removed
         assert sum(self.run(self.store.counts()).values()) == report.after_records
-        self.forget_removed(before)
+        self.forget_removed(before, keep)
 
-    def forget_removed(self, before: list[Record]) -> None:
+    def forget_removed(self, before: list[Record], keep: int) -> None:
         """Retention takes the oldest of a kind and nothing else (I7)."""
         after = self.run(everything(self.store))
         for kind in RecordKind:
             old = [one for one in before if one.kind is kind]
             new = [one for one in after if one.kind is kind]
-            assert new == old[len(old) - len(new) :]
-            for one in old[: len(old) - len(new)]:
-                self.sure.pop(identity(one), None)
-                self.maybe.pop(identity(one), None)
-                self.gone.add(identity(one))
+            self.see_what_stays(old, new, keep)
+            for one in old:
+                if one not in new:
+                    self.sure.pop(identity(one), None)
+                    self.maybe.pop(identity(one), None)
+                    self.gone.add(identity(one))
+
+    def see_what_stays(self, old: list[Record], new: list[Record], keep: int) -> None:
+        assert len(new) >= min(keep, len(old))
+        assert new == old[len(old) - len(new) :]
 
     @rule(depth=st.sampled_from(ScanDepth))
     def scan(self, depth: ScanDepth) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from papyra.persistence import codec
 from tests.faults_files.golden import expected_of
-from tests.faults_files.works import WORKS, open_segments
 from tests.faults_files.works import everything as everything_in
+from tests.faults_files.works import open_segments
 from tests.unit.files.stores import QUICK, REPAIR, everything, fresh, named, opened
 
 if TYPE_CHECKING:
@@ -82,8 +82,6 @@ async def test_f17_every_single_file_of_a_golden_store_is_clean_and_stays_as_it_
 
 @pytest.mark.parametrize("folder", SETS, ids=lambda folder: folder.parent.name)
 async def test_f17_a_golden_set_of_rotated_files_is_read_whole(folder: Path, tmp_path: Path) -> None:
-    if not WORKS["rotate, seal and drop"].is_there:
-        pytest.skip("this store is not part of this version")
     shutil.copytree(folder, tmp_path / "set")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     meant = by_kind(expected(folder))

@@ -123,6 +123,31 @@ async def test_i4_ended_in_any_call_the_leftover_of_a_rewrite_is_moved_and_never
     pytest.fail("it never came to its end")
 
 
+async def test_i6_a_leftover_that_was_moved_does_not_come_back_without_power(path: Path) -> None:
+    path.write_bytes(SOUND)
+    path.with_name(f"{NAME}.rewrite.tmp").write_bytes(RUBBISH)
+    fs = FaultyFs(path.parent)
+    store = JsonFilePersistence(path, fs=fs)
+    await store.recover(REPAIR)
+    fs.cut_power(PowerLoss.CONTENTS_KEPT)
+    with suppress(Crash, PersistenceError):
+        await store.aclose()
+    assert await named(path) == []
+
+
+async def test_a_doubtful_file_is_written_anew_though_an_earlier_rewrite_left_something(path: Path) -> None:
+    path.write_bytes(SOUND)
+    path.with_name(f"{NAME}.lock").write_text('{"doubtful_from": 0}')
+    leftover = path.with_name(f"{NAME}.rewrite.tmp")
+    leftover.write_bytes(RUBBISH)
+    doubted = path.stat().st_ino
+    async with opened(path) as store:
+        await store.append([known(7)])
+    assert path.stat().st_ino != doubted
+    kept = [file.read_bytes() for file in quarantine_of(path).glob(f"{leftover.name}.*")]
+    assert RUBBISH in kept
+
+
 async def test_a_doubt_outlives_a_loss_of_power(path: Path) -> None:
     fs = FaultyFs(path.parent)
     store = JsonFilePersistence(path, fs=fs)

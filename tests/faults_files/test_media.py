@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from papyra.exceptions import PersistenceError, StoreUnavailableError
+from papyra.persistence._files.lock import StoreLock
 from papyra.persistence.models import Record, RecordKind
 from papyra.persistence.retention import RetentionPolicy
+from papyra.testing.faults import FaultyFs
 from tests.faults_files.budget import BUDGET
 from tests.faults_files.works import BEFORE, NAME, RUBBISH, SOUND, TORN
 from tests.unit.files.stores import (
@@ -162,6 +164,19 @@ async def test_f1_a_lock_note_torn_at_any_byte_locks_nobody_out(path: Path) -> N
         async with opened(path) as store:
             await store.append([known(1), known(2)])
     assert await numbers(path) == [1, 2]
+
+
+def test_f1_behind_a_torn_lock_note_a_doubt_is_read(path: Path) -> None:
+    fs = FaultyFs(path.parent)
+    lock = StoreLock(fs, path)
+    lock.acquire()
+    for room in range(1, 60, 7):
+        fs.fill(room)
+        lock.sign(1.0)
+        fs.fill(None)
+        lock.doubt(7, 1.0)
+        assert StoreLock(fs, path).doubtful_from() == 7
+    lock.release()
 
 
 def empty(path: Path) -> None:

@@ -24,6 +24,12 @@ class Store:
         if codec.has_sound_checksum(data) and self.checksum == other:
             self.quarantine.keep(data)
         self.fs.truncate(self.fd, 0)
+        refuse_newer(self.fd)
+        if self.lock.is_lost or not self.file.is_current() or other.is_held_by_anybody():
+            self.file.close(keeping=self.end)
+        if self.tail.endswith(b"\\n") or self.last == b"\\n":
+            renew(self.place)
+            self.lock.doubt(0, now)
         return self.fs.lock(self.fd)
 """
 
@@ -39,6 +45,15 @@ def test_f19_a_guard_of_each_kind_is_found_and_taken_out() -> None:
         "self.checksum == other": "True",
         "self.quarantine.keep(data)": "pass",
         "self.fs.truncate(self.fd, 0)": "pass",
+        "refuse_newer(self.fd)": "pass",
+        "self.lock.is_lost": "False",
+        "self.file.is_current()": "True",
+        "other.is_held_by_anybody()": "False",
+        "self.file.close(keeping=self.end)": "self.file.close()",
+        'self.tail.endswith(b"\\n")': "True",
+        'self.last == b"\\n"': "True",
+        "renew(self.place)": "pass",
+        "self.lock.doubt(0, now)": "pass",
         "self.fs.lock(self.fd)": "True",
     }
 
@@ -54,7 +69,7 @@ def test_a_change_is_of_its_own_place_only() -> None:
 def test_f19_every_guard_of_the_stores_is_found() -> None:
     found = all_mutants()
     kinds = Counter(mutant.kind for mutant in found)
-    assert set(kinds) == {"sync", "newline", "checksum", "quarantine", "truncate", "lock"}
+    assert set(kinds) == {"sync", "newline", "checksum", "quarantine", "truncate", "lock", "refusal"}
     assert len({mutant.name for mutant in found}) >= len(found) - 2
     for path in (ROOT / "papyra" / "persistence").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
@@ -63,7 +78,7 @@ def test_f19_every_guard_of_the_stores_is_found() -> None:
             assert "sync" in {mutant.kind for mutant in here}, path
 
 
-@pytest.mark.parametrize("mutant", all_mutants(), ids=lambda mutant: f"{mutant.path}:{mutant.line}")
+@pytest.mark.parametrize("mutant", all_mutants(), ids=lambda mutant: f"{mutant.path}:{mutant.start}")
 def test_what_is_left_can_still_be_run(mutant: object) -> None:
     path = ROOT / mutant.path  # type: ignore[attr-defined]
     ast.parse(mutant.apply(path.read_bytes()))  # type: ignore[attr-defined]

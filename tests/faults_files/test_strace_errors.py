@@ -33,8 +33,6 @@ def test_f8_whichever_call_fails_the_caller_hears_of_it_and_nothing_acknowledged
 ) -> None:
     need_strace()
     work = WORKS[name]
-    if not work.is_there:
-        pytest.skip("this store is not part of this version")
     first = tmp_path / "looked at"
     work.prepare(first)
     seen = look(first, worker(name, first))
@@ -62,8 +60,6 @@ def test_f8_whichever_call_fails_the_caller_hears_of_it_and_nothing_acknowledged
 def test_f8_a_call_that_is_interrupted_is_made_again(tmp_path: Path, name: str) -> None:
     need_strace()
     work = WORKS[name]
-    if not work.is_there:
-        pytest.skip("this store is not part of this version")
     first = tmp_path / "looked at"
     work.prepare(first)
     seen = look(first, worker(name, first))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import (
     PersistenceRecoveryConfig,
@@ -20,7 +21,7 @@ from papyra.testing.records import INCARNATION, MAKERS, OTHER_INCARNATION
 from tests.unit.files.stores import HEADER, is_our_own, line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
     from papyra.persistence.base import BasePersistence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 REPAIR = PersistenceRecoveryConfig(PersistenceRecoveryMode.REPAIR)
 QUARANTINE = PersistenceRecoveryConfig(PersistenceRecoveryMode.QUARANTINE)
 NAME = "log.ndjson"
-ROTATING = "papyra.persistence.backends.rotating"
 RUBBISH = b"rubbish that stands nowhere else\n"
 KINDS = (RecordKind.EVENT, RecordKind.DEAD_LETTER)
 
@@ -94,29 +94,43 @@ def open_file(folder: Path, **options: Any) -> BasePersistence:
 
 def open_segments(folder: Path, *, name: str = "segments", **options: Any) -> BasePersistence:
     """Open a store whose segments are so small that a few records fill one."""
-    cls = importlib.import_module(ROTATING).RotatingFilePersistence
-    store: BasePersistence = cls(folder / name, **{"max_bytes": 1_500, "max_files": 4, **options})
-    return store
+    return RotatingFilePersistence(folder / name, **{"max_bytes": 1_500, "max_files": 4, **options})
+
+
+async def fill_segments(folder: Path) -> None:
+    """Leave a set with rubbish in a sealed segment, and the newest one torn."""
+    async with open_all_segments(folder) as store:
+        for record in MANY:
+            await store.append([record])
+    segments = sorted((folder / "segments").glob("*.ndjson"))
+    first = segments[0].read_bytes().splitlines(keepends=True)
+    segments[0].write_bytes(b"".join([*first[:3], RUBBISH, *first[3:]]))
+    with segments[-1].open("ab") as file:
+        file.write(TORN)
+
+
+open_all_segments = partial(open_segments, max_files=100)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``before`` is the content of the one file there is; ``drops_oldest``: the oldest of `MANY` may go."""
+    """``before`` is the content of the one file there is, or makes what is there.
+
+    ``damage`` stays in the store or lies in quarantine; ``drops_oldest``: the oldest of `MANY` may go.
+    """
 
     do: Callable[[BasePersistence, Said], Awaitable[None]]
-    before: bytes = b""
+    before: bytes | Callable[[Path], Coroutine[Any, Any, None]] = b""
+    damage: tuple[bytes, ...] = ()
     open: Callable[..., BasePersistence] = open_file
     must_stay: list[Record] = field(default_factory=list)
     drops_oldest: bool = False
 
-    @property
-    def is_there(self) -> bool:
-        """Whether the store that it works on is part of this version."""
-        return self.open is open_file or importlib.util.find_spec(ROTATING) is not None
-
     def prepare(self, folder: Path) -> None:
         folder.mkdir()
-        if self.before:
+        if not isinstance(self.before, bytes):
+            asyncio.run(self.before(folder))
+        elif self.before:
             (folder / NAME).write_bytes(self.before)
 
 
@@ -125,12 +139,13 @@ _KEPT = [record for record in BEFORE if record.seq > 3]
 WORKS = {
     "append to nothing": Work(append_batches),
     "append after a tear": Work(append_batches, SOUND + TORN, must_stay=BEFORE),
-    "repair": Work(repair, DAMAGED, must_stay=BEFORE),
-    "repair of the tail": Work(repair, SOUND + TORN, must_stay=BEFORE),
-    "quarantine": Work(quarantine, DAMAGED, must_stay=BEFORE),
-    "compact": Work(compact, SOUND.replace(line(3), line(3) + RUBBISH), must_stay=_KEPT),
+    "repair": Work(repair, DAMAGED, (RUBBISH, TORN), must_stay=BEFORE),
+    "repair of the tail": Work(repair, SOUND + TORN, (TORN,), must_stay=BEFORE),
+    "quarantine": Work(quarantine, DAMAGED, (RUBBISH, TORN), must_stay=BEFORE),
+    "compact": Work(compact, SOUND.replace(line(3), line(3) + RUBBISH), (RUBBISH,), must_stay=_KEPT),
     "rotate, seal and drop": Work(append_many, open=open_segments, drops_oldest=True),
     "compact segments": Work(compact_many, open=open_segments, drops_oldest=True),
+    "repair segments": Work(repair, fill_segments, (RUBBISH, TORN), open_all_segments, MANY),
 }
 
 

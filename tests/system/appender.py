@@ -5,14 +5,36 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from papyra.exceptions import StoreUnavailableError
+from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import PersistedAudit, PersistedDeadLetter, PersistedEvent, Record, RecordKind
 from papyra.persistence.retention import RetentionPolicy
 
+if TYPE_CHECKING:
+    from papyra.persistence.base import BasePersistence
+
 KEPT_AUDITS = 20
+
+
+class Form(StrEnum):
+    FILE = "file"
+    SEGMENTS = "segments"
+    SHARED = "shared"
+
+    def open(self, path: Path, **options: Any) -> BasePersistence:
+        if self is Form.FILE:
+            return JsonFilePersistence(path, **options)
+        is_shared = self is Form.SHARED
+        return RotatingFilePersistence(path, max_bytes=50_000, max_files=None, shared=is_shared, **options)
+
+    def content(self, path: Path) -> bytes:
+        files = [path] if self is Form.FILE else sorted(path.glob("*.ndjson"))
+        return b"".join(file.read_bytes() for file in files)
 
 
 def record(incarnation: str, kind: RecordKind, seq: int) -> Record:
@@ -35,8 +57,8 @@ def record(incarnation: str, kind: RecordKind, seq: int) -> Record:
 
 
 class Appender:
-    def __init__(self, path: str, ack_log: str, incarnation: str, fsync: str) -> None:
-        self._store = JsonFilePersistence(path, fsync=fsync, fsync_interval_seconds=0.01)
+    def __init__(self, form: str, path: str, ack_log: str, incarnation: str, fsync: str) -> None:
+        self._store = Form(form).open(Path(path), fsync=fsync, fsync_interval_seconds=0.01)
         self._log = Path(ack_log).open("ab", buffering=0)  # noqa: SIM115  # to the end
         self._incarnation = incarnation
         self._last = dict.fromkeys(RecordKind, 0)
@@ -66,9 +88,9 @@ class Appender:
 
 
 async def main() -> None:
-    path, ack_log, incarnation, fsync = sys.argv[1:]
+    form, path, ack_log, incarnation, fsync = sys.argv[1:]
     with suppress(StoreUnavailableError):
-        await Appender(path, ack_log, incarnation, fsync).run()
+        await Appender(form, path, ack_log, incarnation, fsync).run()
 
 
 if __name__ == "__main__":

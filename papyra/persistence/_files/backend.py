@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from papyra.exceptions import BackendClosedError, ConfigurationError, PersistenceError
 from papyra.persistence._files.fs import GivenUp, opened, translated
 from papyra.persistence._files.mounts import doubt_about
-from papyra.persistence._files.quarantine import MAX_QUARANTINE_BYTES, Quarantine
+from papyra.persistence._files.quarantine import Quarantine
 from papyra.persistence._files.quarantine_reading import QuarantineReader
 from papyra.persistence._files.writer import FsyncPolicy
 from papyra.persistence.base import BasePersistence, Refused
@@ -33,7 +33,7 @@ from papyra.persistence.models import (
     StoreStats,
 )
 from papyra.persistence.retention import Removal
-from papyra.persistence.threads import MAX_QUEUE_BYTES, WriterThread
+from papyra.persistence.threads import WriterThread
 from papyra.persistence.upkeep import TrustedClock, Upkeep, check_interval
 from papyra.persistence.waiting import Failure, Overflow, check_queue
 
@@ -60,11 +60,12 @@ _QUARANTINED_AT_ONCE = 50
 class Options(NamedTuple):
     """How a store of files writes."""
 
-    fsync: FsyncPolicy = FsyncPolicy.ALWAYS
-    overflow: Overflow | str = Overflow.WAIT
-    max_queue_bytes: int = MAX_QUEUE_BYTES
-    compact_interval_seconds: float | None = None
-    quarantine_max_bytes: int | None = MAX_QUARANTINE_BYTES
+    fsync: FsyncPolicy
+    fsync_interval_seconds: float
+    overflow: Overflow | str
+    max_queue_bytes: int
+    compact_interval_seconds: float | None
+    quarantine_max_bytes: int | None
 
 
 class FileBackend(BasePersistence):
@@ -87,6 +88,7 @@ class FileBackend(BasePersistence):
         self._quarantine_dir = None if quarantine_dir is None else Path(quarantine_dir).absolute()
         self._quarantine_max_bytes = _checked(options.quarantine_max_bytes)
         self._policy = options.fsync
+        check_interval("fsync_interval_seconds", options.fsync_interval_seconds)
         self._drops = Drops()
         name, may_drop = f"papyra {self._path.name}", self._policy is FsyncPolicy.OS
         self._writer: WriterThread[list[Entry], Refused] = WriterThread(
@@ -106,7 +108,7 @@ class FileBackend(BasePersistence):
     def _keep_up(self, interval_seconds: float | None) -> None:
         if interval_seconds is None:
             return
-        check_interval(interval_seconds)
+        check_interval("compact_interval_seconds", interval_seconds)
         if self._retention.is_unlimited:
             return
         upkeep = Upkeep(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from papyra.persistence.models import ScanDepth
     from papyra.persistence.query import ProgressCallback
     from papyra.persistence.retention import RetentionPolicy
+    from papyra.persistence.state import StateTracker
 
 _log = logging.getLogger(__name__)
 _ANY_STORE = "0" * 26  # of the length of a minted one
@@ -62,16 +63,16 @@ class FamiliesWriter(LockedWriter["Folder"]):
         policy: FsyncPolicy,
         interval_seconds: float,
         max_bytes: int,
-        max_files: int,
+        max_files: int | None,
         retention: RetentionPolicy,
-        on_failure: Callable[[StoreFailedError], None],
+        state: StateTracker,
     ) -> None:
         super().__init__(
             find,
             quarantine,
             must_be_durable=policy is FsyncPolicy.ALWAYS,
             interval_seconds=interval_seconds,
-            on_failure=on_failure,
+            state=state,
         )
         self._encode = encode
         self._give_back = give_back
@@ -222,8 +223,10 @@ class FamiliesWriter(LockedWriter["Folder"]):
 
     def _oldest(self, folder: Folder, segments: list[Segment]) -> list[Segment]:
         """Return those of one kind that are too many."""
-        excess = max(len(segments) - self._max_files, 0)
-        return segments[: max(excess, self._outdated(folder, segments))]
+        return segments[: max(self._excess(segments), self._outdated(folder, segments))]
+
+    def _excess(self, segments: list[Segment]) -> int:
+        return 0 if self._max_files is None else max(len(segments) - self._max_files, 0)
 
     def _outdated(self, folder: Folder, segments: list[Segment]) -> int:
         """Return how many of the oldest hold nothing that a count or a size keeps, as far as footers tell.
@@ -258,8 +261,15 @@ class FamiliesWriter(LockedWriter["Folder"]):
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> StoreScan:
         """Scan what this writer holds, and count what footers tell."""
-        folder = self._keep_lock()
+        folder = self._keep_synced()
         return scan_set(folder, depth, progress, is_live=lambda _: False, on_record=on_record, counts=True)
+
+    def _keep_synced(self) -> Folder:
+        """Hold the lock, and sync: a sync that fails only after a scan would change what was seen."""
+        folder = self._keep_lock()
+        with self._guard:
+            self._sync_all()
+        return folder
 
     def home(self, scan: StoreScan) -> FileScan | None:
         """Return the segment of events that is not sealed, if there is anything in it."""

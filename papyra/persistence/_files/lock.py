@@ -40,6 +40,7 @@ class StoreLock:
         self._path = store.with_name(f"{store.name}.lock")
         self._fd: int | None = None
         self._key: tuple[int, int] | None = None
+        self._doubtful_from: int | None = None
 
     @property
     def is_held(self) -> bool:
@@ -79,7 +80,8 @@ class StoreLock:
         return self._fd is not None and not self._is_in_place(self._key)
 
     def regain(self, now: float) -> None:
-        """Take a lost lock again; raises `StoreLockedError` as long as somebody else has it."""
+        """Take a lost lock again, with what it told; raises `StoreLockedError` while somebody else has it."""
+        doubtful_from = self._doubtful_from
         lost, self._fd = self._fd, None
         try:
             self.acquire()
@@ -88,7 +90,9 @@ class StoreLock:
             raise
         if lost is not None:
             self._fs.close(lost)
-        self.sign(now)
+        if doubtful_from is not None:  # first: there may be no room for more
+            self.doubt(doubtful_from, now)
+        self._add(_about_holder(now))
         _log.warning(
             "%s was deleted while it was held, which lets a second writer in; it is held anew", self._path
         )
@@ -104,29 +108,33 @@ class StoreLock:
             pause(_PAUSE_SECONDS)
         return False
 
-    def sign(self, now: float, *, doubtful_from: int | None = None, is_beside_writers: bool = False) -> None:
-        """Write down who holds the lock and, for the next holder, from where on a sync has failed.
+    def sign(self, now: float, *, is_beside_writers: bool = False) -> None:
+        """Write down who holds the lock, and that nothing is in doubt.
 
         ``is_beside_writers``: for a while only, and those who have locks of their own may go on writing.
         """
         if self._fd is None:
             return
-        node = this_node()
-        note: dict[str, object] = {
-            "pid": node.pid,
-            "host": node.host,
-            "command": " ".join(sys.argv)[:500],
-            "since": now,
-        }
-        if is_beside_writers:
-            note["beside_writers"] = True
-        with suppress(OSError):  # for humans only: no reason to refuse the lock
-            if doubtful_from is None:
-                self._fs.truncate(self._fd, 0)
-            else:  # behind what is there, which takes no room of a full disk
-                note = {"doubtful_from": doubtful_from}
-            write_all(self._fs, self._fd, json.dumps(note).encode() + b"\n")
-            if doubtful_from is not None:
+        self._doubtful_from = None
+        with suppress(OSError):
+            self._fs.truncate(self._fd, 0)
+        self._add(_about_holder(now) | ({"beside_writers": True} if is_beside_writers else {}))
+
+    def _add(self, note: dict[str, object]) -> None:
+        """Add a line, behind what is there, which takes no room of a full disk, and may be torn."""
+        if self._fd is not None:
+            with suppress(OSError):  # no reason to refuse the lock
+                start = b"\n" if self._fs.fstat(self._fd).size else b""
+                write_all(self._fs, self._fd, start + json.dumps(note).encode() + b"\n")
+
+    def doubt(self, start: int, now: float) -> None:
+        """Tell the next holder from which byte on a sync has failed, in a new file where this one is lost."""
+        self._doubtful_from = start
+        with suppress(OSError, StoreLockedError):  # who holds it by now is told nothing any more
+            if self.is_lost:
+                self.regain(now)
+            elif self._fd is not None:
+                self._add({"doubtful_from": start})
                 self._fs.sync(self._fd)
 
     def release(self) -> None:
@@ -185,12 +193,18 @@ class StoreLock:
         )
 
 
+def _about_holder(now: float) -> dict[str, object]:
+    node = this_node()
+    return {"pid": node.pid, "host": node.host, "command": " ".join(sys.argv)[:500], "since": now}
+
+
 def _read_note(fs: FileSystem, fd: int) -> dict[str, object]:
     note: dict[str, object] = {}
-    with suppress(OSError, ValueError):
+    with suppress(OSError):
         for line in fs.pread(fd, _NOTE_BYTES, 0).splitlines():
-            found = json.loads(line)
-            note |= found if isinstance(found, dict) else {}
+            with suppress(ValueError):
+                found = json.loads(line)
+                note |= found if isinstance(found, dict) else {}
     return note
 
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from papyra.exceptions import StoreFailedError
+from papyra.persistence._files.fs import store_error
 from papyra.persistence._files.mounts import doubt_about
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import Place
     from papyra.persistence.entries import Entry
+    from papyra.persistence.state import StateTracker
 
 Where = TypeVar("Where", "Place", "Folder")
 
@@ -39,18 +41,20 @@ class LockedWriter(ABC, Generic[Where]):
         *,
         must_be_durable: bool,
         interval_seconds: float,
-        on_failure: Callable[[StoreFailedError], None],
+        state: StateTracker,
     ) -> None:
         self._find: Callable[[], Where] = find
         self._quarantine = quarantine
         self._must_be_durable = must_be_durable
         self._interval_seconds = interval_seconds
-        self._on_failure = on_failure
+        self._state = state
         self._held: Where | None = None
         self._lock: StoreLock | None = None
         self._known: KnownIdentities | None = None
         self._failure = ""
         self._timer: threading.Timer | None = None
+        self._is_late = False
+        """Whether the last sync by the clock was told to have failed."""
         self._guard = threading.RLock()  # against the timer's thread
         self._pid = os.getpid()
 
@@ -73,6 +77,7 @@ class LockedWriter(ABC, Generic[Where]):
             try:
                 self._held = self._take()
             except BaseException:
+                self._abandon()
                 self._release()
                 raise
         return self._held
@@ -123,7 +128,13 @@ class LockedWriter(ABC, Generic[Where]):
             except (StoreFailedError, OSError) as error:
                 _log.exception("what was acknowledged since the last sync may be lost")
                 if isinstance(error, OSError):
+                    self._is_late = True
+                    self._state.failed(store_error(error, self._find().path))
                     self._sync_soon()
+            else:
+                if self._is_late:
+                    self._is_late = False
+                    self._state.succeeded()
 
     def _fail(self, error: BaseException, *, doubtful_from: int = 0) -> StoreFailedError:
         """End the writer, for an error after which its files are in doubt; returns what to raise."""
@@ -133,10 +144,10 @@ class LockedWriter(ABC, Generic[Where]):
         )
         self._abandon()
         if self._lock is not None and self._held is not None:
-            self._lock.sign(self._held.clock.now(), doubtful_from=doubtful_from)
+            self._lock.doubt(doubtful_from, self._held.clock.now())
         self._release()
         failure = StoreFailedError(self._failure)
-        self._on_failure(failure)
+        self._state.ended(failure)
         return failure
 
     def _release(self) -> None:

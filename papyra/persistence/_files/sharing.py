@@ -110,7 +110,7 @@ class SharedWriter(FamiliesWriter):
     def scan(
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
     ) -> SetScan:
-        folder = self._keep_lock()
+        folder = self._keep_synced()
 
         def is_held(family: str) -> bool:
             return bool(family) and self.is_other(folder, family)
@@ -143,8 +143,7 @@ class SharedWriter(FamiliesWriter):
             is_active = segment is newest[family] and family.partition(".")[2] == self._writer
             if not is_active and not self.is_other(folder, family):
                 droppable.append((ages[family], segment.name, segment))
-        excess = max(len(segments) - self._max_files, 0)
-        return [segment for _, _, segment in sorted(droppable)[:excess]]
+        return [segment for _, _, segment in sorted(droppable)[: self._excess(segments)]]
 
     def _tidy(self, folder: Folder) -> None:
         """Remove the locks of writers that are gone and have left nothing."""

@@ -82,7 +82,7 @@ class SpillFolder:
 
     def doubt(self) -> None:
         """Tell the next process that the newest segment is not to be gone on with."""
-        self._lock.sign(self._clock.now(), doubtful_from=0)
+        self._lock.doubt(0, self._clock.now())
 
     def release(self) -> None:
         """Let another process have it."""
@@ -106,8 +106,7 @@ class SpillFolder:
         self.segments = []
         for number, path in self.files():
             if number <= self.dropped.through:  # the ledger counts it: killed before it was removed
-                self._fs.remove(path)
-                self._fs.sync_folder(self.path)
+                self._fs.remove(path)  # if it comes back, it goes again
                 continue
             self.segments.append(self._count(number, path))
         self._number = max(self.dropped.through, *(segment.number for segment in self.segments), 0)
@@ -198,8 +197,7 @@ class SpillFolder:
 
     def forget_dropped(self) -> None:
         """Remove the ledger, which was told."""
-        self._fs.remove(self.path / LEDGER)
-        self._fs.sync_folder(self.path)
+        self._fs.remove(self.path / LEDGER)  # if it comes back, it is told again, as after a kill before this
         self.dropped = Dropped()
 
     def remove(self, segment: Segment) -> None:

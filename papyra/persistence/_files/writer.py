@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import ScanDepth
     from papyra.persistence.query import ProgressCallback
+    from papyra.persistence.state import StateTracker
 
 _log = logging.getLogger(__name__)
 
@@ -83,14 +84,14 @@ class FileWriter(LockedWriter["Place"]):
         *,
         policy: FsyncPolicy,
         interval_seconds: float,
-        on_failure: Callable[[StoreFailedError], None] = lambda _: None,
+        state: StateTracker,
     ) -> None:
         super().__init__(
             find,
             quarantine,
             must_be_durable=policy is FsyncPolicy.ALWAYS,
             interval_seconds=interval_seconds,
-            on_failure=on_failure,
+            state=state,
         )
         self._policy = policy
         self._file: AppendFile | None = None
@@ -218,7 +219,7 @@ class FileWriter(LockedWriter["Place"]):
             file.close()
         self._doubt = _Doubt(None, 0, 0, error)
         if self._lock is not None:
-            self._lock.sign(place.clock.now(), doubtful_from=synced)
+            self._lock.doubt(synced, place.clock.now())
         with suppress(OSError):
             found = place.fs.stat(place.path)
             self._doubt = _Doubt(found.key, found.size if end is None else end, found.size, error)

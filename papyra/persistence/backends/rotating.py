@@ -22,7 +22,7 @@ from papyra.persistence._files.setscan import SetScan, scan_set
 from papyra.persistence._files.sharing import SharedWriter
 from papyra.persistence._files.writer import FsyncPolicy, Outcome
 from papyra.persistence.backend import Capabilities
-from papyra.persistence.models import ScanDepth, StoreStats
+from papyra.persistence.models import ScanDepth, StoreStats, as_word
 from papyra.persistence.threads import MAX_QUEUE_BYTES
 from papyra.persistence.waiting import Overflow
 
@@ -56,9 +56,9 @@ class RotatingFilePersistence(FileBackend):
     """Opening it touches nothing: a missing folder is an empty store until the first append creates it.
 
     Each kind has files of its own, of at most ``max_bytes`` (a larger record has one to itself), and at most
-    ``max_files`` of them: when one more begins, the oldest goes. Beside the folder stands
-    ``<folder>.quarantine/`` once a recovery took something out. One process writes at a time; any number may
-    read and scan meanwhile.
+    ``max_files`` of them (``None``: any number): when one more begins, the oldest goes. Beside the folder
+    stands ``<folder>.quarantine/`` once a recovery took something out. One process writes at a time; any
+    number may read and scan meanwhile.
 
     Where ``path`` is a file, as the published package made with ``path.1`` and so on, those are read as the
     oldest part and never changed; the folder is ``<path>.segments``.
@@ -88,7 +88,7 @@ class RotatingFilePersistence(FileBackend):
         retention_policy: RetentionPolicy | None = None,
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
-        max_files: int = DEFAULT_MAX_FILES,
+        max_files: int | None = DEFAULT_MAX_FILES,
         fsync: FsyncPolicy | str | bool = FsyncPolicy.ALWAYS,
         fsync_interval_seconds: float = 1.0,
         overflow: Overflow | str = Overflow.WAIT,
@@ -101,11 +101,16 @@ class RotatingFilePersistence(FileBackend):
         fs: FileSystem = LOCAL_FS,
     ) -> None:
         del shared  # __new__() has seen to it
-        for name, value in (("max_bytes", max_bytes), ("max_files", max_files)):
-            if type(value) is not int or value <= 0:
-                raise ConfigurationError(f"{name} must be above 0, not {value!r:.50}")
+        _check_bound("max_bytes", max_bytes)
+        if max_files is not None:
+            _check_bound("max_files", max_files)
         options = Options(
-            _policy(fsync), overflow, max_queue_bytes, compact_interval_seconds, quarantine_max_bytes
+            _policy(fsync),
+            fsync_interval_seconds,
+            overflow,
+            max_queue_bytes,
+            compact_interval_seconds,
+            quarantine_max_bytes,
         )
         super().__init__(
             path, retention_policy, options=options, quarantine_dir=quarantine_dir, clock=clock, fs=fs
@@ -116,11 +121,11 @@ class RotatingFilePersistence(FileBackend):
             self._encode_events,
             self._give_back,
             policy=options.fsync,
-            interval_seconds=fsync_interval_seconds,
+            interval_seconds=options.fsync_interval_seconds,
             max_bytes=max_bytes,
             max_files=max_files,
             retention=self._retention,
-            on_failure=self._tracker.ended,
+            state=self._tracker,
         )
         self._index: ChainIndex = ChainIndex(self._find)
 
@@ -269,7 +274,12 @@ class _SharedRotatingFilePersistence(RotatingFilePersistence):
             return super()._make_room(policy, removal, progress)
 
 
+def _check_bound(name: str, value: object) -> None:
+    if type(value) is not int or value <= 0:
+        raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r:.50}")
+
+
 def _policy(fsync: FsyncPolicy | str | bool) -> FsyncPolicy:  # noqa: FBT001  # as published
     if isinstance(fsync, bool):
         return FsyncPolicy.ALWAYS if fsync else FsyncPolicy.OS
-    return FsyncPolicy(fsync)
+    return as_word(FsyncPolicy, "fsync policy", fsync)

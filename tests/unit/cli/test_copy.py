@@ -301,3 +301,28 @@ def test_a_parser_takes_dashes_as_pipes(form: str) -> None:
     del form
     args = build_parser().parse_args(["copy", "--from", "-", "--to", "memory:", "--kind", "dead-letter"])
     assert (args.origin, args.target, args.kinds) == ("-", "memory:", ["dead_letter"])
+
+
+def test_a_copy_to_segments_keeps_all_unless_it_is_told_how_many_stay(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled(source, range(1, 61))
+    target = f"segments:{tmp_path}/bounded"
+    assert run("--from", source, "--to", target, "--max-bytes", "2kB", "--json") == 0
+    assert document(capsys)["verdict"] == "copied"
+    segments = sorted((tmp_path / "bounded").glob("event-*.ndjson"))
+    assert len(segments) > 5
+    assert max(path.stat().st_size for path in segments) <= 2_000
+    other = f"segments:{tmp_path}/few"
+    run("--from", source, "--to", other, "--max-bytes", "2kB", "--max-files", "2")
+    assert len(list((tmp_path / "few").glob("event-*.ndjson"))) == 2
+
+
+@pytest.mark.parametrize("option", ["--max-bytes", "--max-files"])
+@pytest.mark.parametrize("to", ["ndjson:other", "memory:", "-"])
+def test_a_bound_of_what_is_no_set_of_segments_is_misuse(
+    source: str, option: str, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled(source)
+    assert run("--from", source, "--to", to, option, "7") == 64
+    assert f"{option} is about a set of segments; write --to segments:PATH" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def test_it_is_worth_it_when_half_could_go(kinds: list[Any], *, is_worth_it: boo
 
 
 def test_what_is_no_interval_is_refused() -> None:
-    check_interval(0.5)
+    check_interval("every", 0.5)
     for wrong in (0, -1, math.inf, math.nan, "60"):
-        with pytest.raises(ConfigurationError, match="compact_interval_seconds"):
-            check_interval(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="every must be a number of seconds above 0"):
+            check_interval("every", wrong)  # type: ignore[arg-type]

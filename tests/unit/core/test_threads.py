@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def test_each_caller_gets_the_result_of_its_own_item() -> None:
     medium = Medium()
     async with writing(medium) as writer:
-        assert await asyncio.gather(*(writer.submit(item, 1) for item in range(100))) == [
+        assert await asyncio.gather(*(writer.put(item, 1) for item in range(100))) == [
             item * 10 for item in range(100)
         ]
     assert medium.written == list(range(100))
@@ -29,9 +29,9 @@ async def test_what_queues_up_during_a_write_is_one_batch() -> None:
     medium = Medium()
     medium.gate.clear()
     async with writing(medium) as writer:
-        first = asyncio.create_task(writer.submit(0, 1))
+        first = asyncio.ensure_future(writer.put(0, 1))
         await entered(medium)
-        others = [asyncio.create_task(writer.submit(item, 1)) for item in range(1, 50)]
+        others = [asyncio.ensure_future(writer.put(item, 1)) for item in range(1, 50)]
         await until(lambda: writer.queued_bytes == 49)
         medium.gate.set()
         await asyncio.gather(first, *others)
@@ -56,7 +56,7 @@ async def test_half_of_many_is_left_for_the_next_batch_if_callers_take_longer_th
 
     clock.monotonic = monotonic  # type: ignore[method-assign]
     writer: WriterThread[int, int] = WriterThread("halves", write, clock=clock)
-    await writer.submit(0, 1)
+    await writer.put(0, 1)
     await until(lambda: len(seen) % 2 == 1)  # it reads the clock before and after each write and each wait
     clock.advance(3.0)
     await asyncio.gather(*[writer.put(item, 1) for item in range(64)])
@@ -70,9 +70,9 @@ async def test_a_batch_is_bounded_by_bytes_and_one_item_may_be_larger() -> None:
     medium.gate.clear()
     sizes = [MAX_BATCH_BYTES // 2, MAX_BATCH_BYTES // 2, 1, 3 * MAX_BATCH_BYTES, 1]
     async with writing(medium, max_queue_bytes=10 * MAX_BATCH_BYTES) as writer:
-        first = asyncio.create_task(writer.submit(99, 1))
+        first = asyncio.ensure_future(writer.put(99, 1))
         await entered(medium)
-        tasks = [asyncio.create_task(writer.submit(item, size)) for item, size in enumerate(sizes)]
+        tasks = [asyncio.ensure_future(writer.put(item, size)) for item, size in enumerate(sizes)]
         await until(lambda: writer.queued_bytes == sum(sizes))
         medium.gate.set()
         await asyncio.gather(first, *tasks)
@@ -83,9 +83,9 @@ async def test_a_batch_is_bounded_by_count() -> None:
     medium = Medium()
     medium.gate.clear()
     async with writing(medium) as writer:
-        first = asyncio.create_task(writer.submit(-1, 0))
+        first = asyncio.ensure_future(writer.put(-1, 0))
         await entered(medium)
-        tasks = [asyncio.create_task(writer.submit(item, 0)) for item in range(MAX_BATCH_ITEMS + 5)]
+        tasks = [asyncio.ensure_future(writer.put(item, 0)) for item in range(MAX_BATCH_ITEMS + 5)]
         await asyncio.sleep(0)
         medium.gate.set()
         await asyncio.gather(first, *tasks)
@@ -96,9 +96,9 @@ async def test_a_full_queue_makes_callers_wait_and_drops_nothing() -> None:
     medium = Medium()
     medium.gate.clear()
     async with writing(medium, max_queue_bytes=100) as writer:
-        first = asyncio.create_task(writer.submit(0, 1))
+        first = asyncio.ensure_future(writer.put(0, 1))
         await entered(medium)
-        tasks = [asyncio.create_task(writer.submit(item, 30)) for item in range(1, 41)]
+        tasks = [asyncio.ensure_future(writer.put(item, 30)) for item in range(1, 41)]
         for _ in range(20):
             await asyncio.sleep(0)
         assert writer.queued_bytes == 120, "the one that crosses the limit is the last"
@@ -111,7 +111,7 @@ async def test_who_gives_up_waiting_for_room_takes_nobodys_place() -> None:
     medium = Medium()
     medium.gate.clear()
     async with writing(medium, max_queue_bytes=10) as writer:
-        tasks = [asyncio.create_task(writer.submit(item, 10)) for item in range(10)]
+        tasks = [asyncio.ensure_future(writer.put(item, 10)) for item in range(10)]
         await entered(medium)
         for _ in range(5):
             await asyncio.sleep(0)
@@ -128,7 +128,7 @@ async def test_a_job_waits_its_turn_behind_those_who_wait_for_room() -> None:
     medium = Medium()
     medium.gate.clear()
     async with writing(medium, max_queue_bytes=10) as writer:
-        tasks = [asyncio.create_task(writer.submit(item, 10)) for item in range(5)]
+        tasks = [asyncio.ensure_future(writer.put(item, 10)) for item in range(5)]
         await entered(medium)
         await asyncio.sleep(0)
         job = asyncio.create_task(writer.run(lambda: medium.written))
@@ -142,12 +142,12 @@ async def test_r5_callers_who_give_up_leave_nothing_behind_on_a_disk_that_hangs(
     medium = Medium()
     medium.gate.clear()
     async with writing(medium, max_queue_bytes=10) as writer:
-        first = asyncio.create_task(writer.submit(0, 10))
+        first = asyncio.ensure_future(writer.put(0, 10))
         await entered(medium)
-        queued = asyncio.create_task(writer.submit(1, 10))
+        queued = asyncio.ensure_future(writer.put(1, 10))
         for item in range(2, 200):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(writer.submit(item, 10), 0)
+                await asyncio.wait_for(writer.put(item, 10), 0)
         assert writer.queued_bytes == 10
         medium.gate.set()
         await asyncio.gather(first, queued)
@@ -159,9 +159,9 @@ async def test_an_error_of_the_store_reaches_every_caller_of_its_batch_and_no_ot
     medium.gate.clear()
     medium.fault = StoreFullError("no room")
     async with writing(medium) as writer:
-        tasks = [asyncio.create_task(writer.submit(item, 1)) for item in range(3)]
+        tasks = [asyncio.ensure_future(writer.put(item, 1)) for item in range(3)]
         await entered(medium)
-        later = [asyncio.create_task(writer.submit(item, 1)) for item in range(3, 6)]
+        later = [asyncio.ensure_future(writer.put(item, 1)) for item in range(3, 6)]
         await until(lambda: writer.queued_bytes > 2)
         medium.gate.set()
         outcomes = await asyncio.gather(*tasks, *later, return_exceptions=True)
@@ -180,9 +180,9 @@ async def test_r4_a_fault_of_ours_fails_its_batch_is_reported_and_the_thread_goe
     reported: list[BaseException] = []
     async with writing(medium, reported.append) as writer:
         with pytest.raises(StoreFailedError, match=type(fault).__name__) as caught:
-            await writer.submit(1, 1)
+            await writer.put(1, 1)
         assert caught.value.__cause__ is fault
-        assert await writer.submit(2, 1) == 20
+        assert await writer.put(2, 1) == 20
     assert reported == [fault]
     assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
 
@@ -195,8 +195,8 @@ async def test_r4_a_report_that_fails_too_ends_nothing(caplog: pytest.LogCapture
     medium.fault = ZeroDivisionError()
     async with writing(medium, fail) as writer:
         with pytest.raises(StoreFailedError):
-            await writer.submit(1, 1)
-        assert await writer.submit(2, 1) == 20
+            await writer.put(1, 1)
+        assert await writer.put(2, 1) == 20
     assert "on_failure" in caplog.text
 
 
@@ -206,7 +206,7 @@ async def test_results_that_do_not_fit_the_items_leave_nobody_waiting() -> None:
 
     writer: WriterThread[int, int] = WriterThread("short", write)
     with pytest.raises(StoreFailedError, match="results"):
-        await writer.submit(1, 1)
+        await writer.put(1, 1)
     await writer.aclose(lambda: None)
 
 
@@ -220,13 +220,13 @@ async def test_jobs_run_in_the_same_thread_in_their_turn() -> None:
         return threading.get_ident()
 
     async with writing(medium) as writer:
-        first = asyncio.create_task(writer.submit(0, 1))
+        first = asyncio.ensure_future(writer.put(0, 1))
         await entered(medium)
-        before = asyncio.create_task(writer.submit(1, 1))
+        before = asyncio.ensure_future(writer.put(1, 1))
         await asyncio.sleep(0)
         job = asyncio.create_task(writer.run(job_of_ours))
         await asyncio.sleep(0)
-        after = asyncio.create_task(writer.submit(2, 1))
+        after = asyncio.ensure_future(writer.put(2, 1))
         await asyncio.sleep(0)
         medium.gate.set()
         await asyncio.gather(first, before, after)
@@ -245,7 +245,7 @@ async def test_an_error_of_a_job_belongs_to_its_caller(error: Exception) -> None
         with pytest.raises(type(error)) as caught:
             await writer.run(job)
         assert caught.value is error
-        assert await writer.submit(1, 1) == 10
+        assert await writer.put(1, 1) == 10
 
 
 async def test_a_job_that_ends_like_an_iterator_leaves_nobody_waiting() -> None:
@@ -258,7 +258,7 @@ async def test_a_cancelled_caller_stops_waiting_and_costs_the_others_nothing() -
     medium = Medium()
     medium.gate.clear()
     async with writing(medium) as writer:
-        tasks = [asyncio.create_task(writer.submit(item, 1)) for item in range(6)]
+        tasks = [asyncio.ensure_future(writer.put(item, 1)) for item in range(6)]
         await entered(medium)
         for task in tasks[::2]:
             task.cancel()
@@ -274,15 +274,15 @@ async def test_a_loop_that_ends_while_it_waits_costs_the_others_nothing() -> Non
     medium.gate.clear()
 
     async def leave() -> None:
-        task = asyncio.create_task(writer.submit(1, 1))
+        task = asyncio.ensure_future(writer.put(1, 1))
         await asyncio.sleep(0)
         task.cancel()
 
     async with writing(medium) as writer:
-        first = asyncio.create_task(writer.submit(0, 1))
+        first = asyncio.ensure_future(writer.put(0, 1))
         await entered(medium)
         await asyncio.to_thread(run_sync, leave())
-        last = asyncio.create_task(writer.submit(2, 1))
+        last = asyncio.ensure_future(writer.put(2, 1))
         await asyncio.sleep(0)
         medium.gate.set()
         assert [await first, await last] == [0, 20]
@@ -293,7 +293,7 @@ async def test_loops_of_several_threads_get_their_results() -> None:
     async with writing(medium) as writer:
 
         async def use(base: int) -> list[int]:
-            return list(await asyncio.gather(*(writer.submit(base + item, 1) for item in range(50))))
+            return list(await asyncio.gather(*(writer.put(base + item, 1) for item in range(50))))
 
         results = await asyncio.gather(*(asyncio.to_thread(run_sync, use(base)) for base in (0, 100, 200)))
     assert results == [[(base + item) * 10 for item in range(50)] for base in (0, 100, 200)]
@@ -311,9 +311,9 @@ async def test_one_wake_up_of_the_loop_delivers_a_whole_batch(monkeypatch: pytes
         return wake(*args)
 
     async with writing(medium) as writer:
-        first = asyncio.create_task(writer.submit(0, 1))
+        first = asyncio.ensure_future(writer.put(0, 1))
         await entered(medium)
-        tasks = [asyncio.create_task(writer.submit(item, 1)) for item in range(1, 200)]
+        tasks = [asyncio.ensure_future(writer.put(item, 1)) for item in range(1, 200)]
         await until(lambda: writer.queued_bytes == 199)
         monkeypatch.setattr(loop, "call_soon_threadsafe", count)
         medium.gate.set()

@@ -13,7 +13,7 @@ from papyra.persistence.threads import WriterThread, run_sync
 from tests.unit.core.medium import Medium, entered, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 
 class TestClosing:
@@ -22,12 +22,12 @@ class TestClosing:
         medium.gate.clear()
         seen: list[list[int]] = []
         writer: WriterThread[int, int] = WriterThread("closing", medium.write)
-        tasks = [asyncio.create_task(writer.submit(item, 1)) for item in range(20)]
+        tasks = [asyncio.ensure_future(writer.put(item, 1)) for item in range(20)]
         await entered(medium)
         closing = asyncio.create_task(writer.aclose(lambda: seen.append(medium.written)))
         await asyncio.sleep(0)
         with pytest.raises(BackendClosedError):
-            await writer.submit(99, 1)
+            await writer.put(99, 1)
         with pytest.raises(BackendClosedError):
             await writer.run(lambda: None)
         medium.gate.set()
@@ -42,7 +42,7 @@ class TestClosing:
         medium = Medium()
         medium.gate.clear()
         writer: WriterThread[int, int] = WriterThread("full", medium.write, max_queue_bytes=5)
-        tasks = [asyncio.create_task(writer.submit(item, 5)) for item in range(6)]
+        tasks = [asyncio.ensure_future(writer.put(item, 5)) for item in range(6)]
         await entered(medium)
         await asyncio.sleep(0)
         closing = asyncio.create_task(writer.aclose(lambda: None))
@@ -63,7 +63,7 @@ class TestClosing:
             raise StoreFailedError("the last sync failed")
 
         writer: WriterThread[int, int] = WriterThread("last", Medium().write)
-        await writer.submit(1, 1)
+        await writer.put(1, 1)
         with pytest.raises(StoreFailedError, match="last sync"):
             await writer.aclose(last)
 
@@ -72,7 +72,7 @@ class TestClosing:
         medium.gate.clear()
         done = threading.Event()
         writer: WriterThread[int, int] = WriterThread("cancelled", medium.write)
-        task = asyncio.create_task(writer.submit(1, 1))
+        task = asyncio.ensure_future(writer.put(1, 1))
         await entered(medium)
         closing = asyncio.create_task(writer.aclose(done.set))
         await asyncio.sleep(0)
@@ -95,21 +95,25 @@ async def test_without_a_thread_to_start_the_caller_is_told_and_a_later_call_wor
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", refuse)
             with pytest.raises(StoreUnavailableError, match="thread"):
-                await writer.submit(1, 1)
-        assert await writer.submit(2, 1) == 20
+                await writer.put(1, 1)
+        assert await writer.put(2, 1) == 20
     assert medium.written == [2]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+async def awaited(use: Callable[[], Awaitable[object]]) -> None:
+    await use()
+
+
 async def test_a_forked_child_is_refused_even_while_the_parents_thread_is_busy() -> None:
     medium = Medium()
     async with writing(medium) as writer:
-        await writer.submit(1, 1)
+        await writer.put(1, 1)
 
         def child() -> int:
-            for use in (writer.submit(2, 1), writer.run(lambda: None)):
+            for use in (lambda: writer.put(2, 1), lambda: writer.run(lambda: None)):
                 try:
-                    asyncio.run(use)
+                    asyncio.run(awaited(use))
                 except BackendClosedError:
                     continue
                 return 1
@@ -118,7 +122,7 @@ async def test_a_forked_child_is_refused_even_while_the_parents_thread_is_busy()
 
         pid = await asyncio.to_thread(_fork, child)
         assert await asyncio.to_thread(_exit_code, pid) == 0
-        assert await writer.submit(3, 1) == 30
+        assert await writer.put(3, 1) == 30
     assert medium.written == [1, 3]
 
 

@@ -48,14 +48,14 @@ async def test_raise_refuses_what_finds_no_room_and_says_what_to_do() -> None:
         with pytest.raises(
             StoreBusyError, match=r"full: 30 bytes wait .* nothing was stored; try again later"
         ):
-            await writer.submit(4, 1)
+            await writer.put(4, 1)
         assert writer.queued_bytes == 30
         job = asyncio.ensure_future(writer.run(lambda: medium.written))
         await asyncio.sleep(0)
         medium.gate.set()
         assert await asyncio.gather(*queued) == [0, 10, 20, 30]
         assert await job == [0, 1, 2, 3], "a job is no item: it waits"
-        assert await writer.submit(5, 10) == 50
+        assert await writer.put(5, 10) == 50
     assert medium.written == [0, 1, 2, 3, 5]
 
 
@@ -119,6 +119,10 @@ async def test_where_nothing_may_go_the_newcomer_waits() -> None:
         assert await asyncio.gather(*queued, waiting) == [0, 10, 20, 30, 40]
 
 
+async def append(writer: WriterThread[int, int], item: int) -> int:
+    return await writer.put(item, 10)
+
+
 @pytest.mark.parametrize("overflow", list(Overflow))
 @pytest.mark.parametrize("has_fault", [False, True])
 async def test_every_item_ends_once_written_refused_or_dropped(
@@ -127,8 +131,8 @@ async def test_every_item_ends_once_written_refused_or_dropped(
     async with full(overflow, lambda _: DROPPED) as (medium, writer, queued):
         if has_fault:
             medium.fault = StoreFullError("no room")
-        tasks = [asyncio.ensure_future(writer.submit(item, 10)) for item in range(4, 40)]
-        cancelled = asyncio.ensure_future(writer.submit(40, 10))
+        tasks = [asyncio.create_task(append(writer, item)) for item in range(4, 40)]
+        cancelled = asyncio.create_task(append(writer, 40))
         await asyncio.sleep(0)
         cancelled.cancel()
         medium.gate.set()
@@ -216,14 +220,14 @@ class TestUpkeep:
         runs: list[float] = []
         writer: WriterThread[int, int] = WriterThread("upkeep", medium.write, clock=clock)
         writer.every(60, lambda: runs.append(clock.monotonic()))
-        await writer.submit(1, 1)
+        await writer.put(1, 1)
         clock.advance(59)
-        await writer.submit(2, 1)
+        await writer.put(2, 1)
         assert runs == []
         clock.advance(1)
         await until(lambda: runs == [60])
         clock.advance(59)
-        await writer.submit(3, 1)
+        await writer.put(3, 1)
         clock.advance(1)
         await until(lambda: runs == [60, 120])
         writer.hurry()
@@ -237,7 +241,7 @@ class TestUpkeep:
         seen: list[list[int]] = []
         writer: WriterThread[int, int] = WriterThread("upkeep", medium.write, clock=clock)
         writer.every(60, lambda: seen.append(medium.written))
-        await writer.submit(0, 1)
+        await writer.put(0, 1)
         medium.gate.clear()
         medium.entered.clear()
         first = writer.put(1, 1)
@@ -257,9 +261,9 @@ class TestUpkeep:
 
         writer: WriterThread[int, int] = WriterThread("upkeep", medium.write, clock=clock)
         writer.every(60, fail)
-        await writer.submit(0, 1)
+        await writer.put(0, 1)
         clock.advance(60)
-        assert await writer.submit(1, 1) == 10
+        assert await writer.put(1, 1) == 10
         await writer.aclose(lambda: None)
         assert "its upkeep failed" in caplog.text
 
@@ -284,7 +288,7 @@ class TestUpkeep:
         ran: list[None] = []
         writer.every(0.5, lambda: ran.append(None))
         async with asyncio.timeout(10):
-            assert await asyncio.gather(*(writer.submit(item, 1) for item in range(5))) == [0, 10, 20, 30, 40]
+            assert await asyncio.gather(*(writer.put(item, 1) for item in range(5))) == [0, 10, 20, 30, 40]
             assert await writer.run(lambda: "a job") == "a job"
         assert ran
         await writer.aclose(lambda: None)

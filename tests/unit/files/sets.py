@@ -65,14 +65,14 @@ async def seqs_in(store: RotatingFilePersistence, kind: RecordKind = RecordKind.
     return [record.seq for record in found if record.incarnation == INCARNATION]
 
 
-async def scanned(path: Path, depth: ScanDepth = ScanDepth.FULL) -> PersistenceScanReport:
-    async with opened(path) as store:
+async def scanned(path: Path, depth: ScanDepth = ScanDepth.FULL, **options: Any) -> PersistenceScanReport:
+    async with opened(path, **options) as store:
         return await store.scan(depth)
 
 
-async def words(path: Path, depth: ScanDepth = ScanDepth.FULL) -> list[str]:
+async def words(path: Path, depth: ScanDepth = ScanDepth.FULL, **options: Any) -> list[str]:
     """Return the words of a scan's findings, sorted, each once."""
-    return sorted({anomaly.type.value for anomaly in (await scanned(path, depth)).anomalies})
+    return sorted({anomaly.type.value for anomaly in (await scanned(path, depth, **options)).anomalies})
 
 
 async def recovered(

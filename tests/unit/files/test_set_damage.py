@@ -69,7 +69,7 @@ async def test_segments_say_in_names_and_footers_what_they_hold(path: Path) -> N
 @pytest.mark.parametrize("name", ["max_bytes", "max_files"])
 @pytest.mark.parametrize("value", [0, -1, True, 1.5])
 async def test_a_bound_that_is_none_is_refused(path: Path, name: str, value: float) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name} must be above 0"):
+    with pytest.raises(ConfigurationError, match=f"{name} must be a whole number above 0"):
         RotatingFilePersistence(path, **{name: value})  # type: ignore[arg-type]
 
 

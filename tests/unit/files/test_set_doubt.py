@@ -71,3 +71,26 @@ async def test_i1_what_a_failed_writer_left_lasts_once_it_is_acknowledged_to_the
     with suppress(PersistenceError, Crash):
         await store.aclose()
     assert await seqs(path, shared=shared) == [1, 2, 3, 4, 5]
+
+
+@SHARED
+async def test_i1_a_doubt_is_passed_on_though_the_lock_file_was_deleted_before(
+    path: Path, *, shared: bool
+) -> None:
+    fs = FaultyFs(path.parent)
+    store = RotatingFilePersistence(path, fs=fs, fsync="os", shared=shared)
+    await store.append(known(RecordKind.EVENT, 1, 5))
+    for lock in path.glob("*.lock"):
+        lock.unlink()
+    fs.fail("sync", errno.EIO)
+    with pytest.raises(StoreFailedError):
+        await store.aclose()
+    fs.heal()
+    async with opened(path, shared=shared) as reader:
+        assert any("a sync failed" in warning for warning in (await reader.scan()).warnings)
+    store = RotatingFilePersistence(path, fs=fs, shared=shared)
+    await store.append(known(RecordKind.EVENT, 1, 5))
+    fs.cut_power(PowerLoss.ALL_GONE)
+    with suppress(PersistenceError, Crash):
+        await store.aclose()
+    assert await seqs(path, shared=shared) == [1, 2, 3, 4, 5]

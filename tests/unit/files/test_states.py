@@ -287,12 +287,80 @@ async def test_a_disk_that_fails_every_sync_of_the_interval_is_told_without_an_a
         fs.fail("sync", errno.EIO)
         with suppress(StoreFailedError):
             await store.append([known(2)])
-        async with asyncio.timeout(10):
-            while store.state.is_ok:  # noqa: ASYNC110  # a thread of the store's own does it
-                await asyncio.sleep(0)
-        assert store.state.condition is StoreCondition.FAILED
+        await until(store, StoreCondition.FAILED)
     assert [level for level, _ in changes_in(caplog)] == [logging.CRITICAL]
     assert await numbers(path) == [1, 2]
+
+
+async def test_a_sync_of_the_interval_that_finds_no_room_is_told_without_an_append_and_so_is_its_end(
+    path: Path, fs: FaultyFs, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path, fs=fs, fsync="interval", fsync_interval_seconds=0.001) as store:
+        await store.append([known(1)])
+        async with asyncio.timeout(10):
+            while fs.calls.count("sync") < 2:  # noqa: ASYNC110  # the one at opening, then that of the interval
+                await asyncio.sleep(0)
+        fs.fill(len(line(2)) + 50)
+        fs.fail("sync", errno.EIO, times=1)
+        await store.append([known(2)])
+        await until(store, StoreCondition.DEGRADED)
+        fs.fill(None)
+        await until(store, StoreCondition.OK)
+    assert [level for level, _ in changes_in(caplog)] == [logging.ERROR, logging.WARNING]
+    assert await numbers(path) == [1, 2]
+
+
+async def until(store: JsonFilePersistence, condition: StoreCondition) -> None:
+    async with asyncio.timeout(10):
+        while store.state.condition is not condition:  # noqa: ASYNC110  # a thread of the store's own does it
+            await asyncio.sleep(0)
+
+
+async def test_i1_a_doubt_is_passed_on_though_the_lock_file_was_deleted_before(
+    path: Path, fs: FaultyFs
+) -> None:
+    store = JsonFilePersistence(path, fs=fs, fsync="os")
+    await store.append([known(1)])
+    lock_of(path).unlink()
+    fs.fail("sync", errno.EIO)
+    with pytest.raises(StoreFailedError):
+        await store.aclose()
+    fs.heal()
+    await see_it_written_anew(path)
+
+
+async def test_i1_a_doubt_is_passed_on_though_the_lock_file_was_deleted_after_it(
+    path: Path, fs: FaultyFs
+) -> None:
+    store = JsonFilePersistence(path, fs=fs)
+    await store.append([known(1)])
+    fs.fail("sync", errno.EIO, times=1)
+    fs.fill(300)
+    for _ in range(3):
+        with pytest.raises(StoreFullError):
+            await store.append([known(2)])
+        assert lock_of(path).exists()
+        lock_of(path).unlink()
+        fs.fill(30)  # a new lock file has room for that word and no more
+    with pytest.raises(StoreFullError):
+        await store.append([known(2)])
+    fs.abandon()
+    with suppress(PersistenceError, Crash):
+        await store.aclose()
+    await see_it_written_anew(path)
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+async def see_it_written_anew(path: Path) -> None:
+    doubted = path.stat().st_ino
+    async with opened(path) as store:
+        assert any("a sync failed" in warning for warning in (await store.scan()).warnings)
+        await store.append([known(1)])
+    assert path.stat().st_ino != doubted
+    assert await numbers(path) == [1]
 
 
 async def test_a_system_is_degraded_while_its_store_is(path: Path, fs: FaultyFs) -> None:

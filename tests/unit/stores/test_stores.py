@@ -4,7 +4,7 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -16,11 +16,13 @@ from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.stores import masked, open_store, store_from_path
+from papyra.testing.records import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from papyra.persistence.backend import PersistenceBackend
+    from papyra.persistence.base import BasePersistence
 
 HEADER = b'{"seq":0,"kind":"header"'
 
@@ -80,7 +82,67 @@ def test_retention_reaches_the_backend(here: Path) -> None:
     (here / "log").touch()
     policy = RetentionPolicy(max_records=7)
     assert open_store("ndjson:log", retention_policy=policy).retention == policy
-    assert store_from_path("log", retention_policy=policy).retention == policy
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        (
+            "segments:log",
+            {"max_byte": 1},
+            r"segments:log: there is no option 'max_byte'; there are max_bytes, ",
+        ),
+        ("segments:log", {"max_bytes": "5 MB"}, "max_bytes must be a whole number above 0, not '5 MB'"),
+        ("segments:log", {"max_files": 0}, "max_files must be a whole number above 0, not 0"),
+        ("segments:log", {"fsync": "allways"}, "'allways' is not a fsync policy; it is one of always, inter"),
+        ("segments:log", {"fsync_interval_seconds": 0}, "fsync_interval_seconds must be a number of seconds"),
+        ("segments:log", {"clock": None}, "there is no option 'clock'"),
+        ("ndjson:log", {"fsync": "allways"}, "'allways' is not a fsync policy"),
+        ("ndjson:log", {"shared": True}, "there is no option 'shared'; there are fsync, "),
+        ("memory:", {"fsync": "os"}, "this store takes none"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_an_option_that_a_store_does_not_take_is_refused_with_those_it_does(
+    url: str, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        open_store(url, options=options)
+    assert said in str(refused.value)
+
+
+async def test_options_reach_the_store(here: Path) -> None:
+    options = {"max_bytes": 2_000, "max_files": 2, "fsync": "os", "shared": True}
+    async with opened("segments:log", options=options) as store:
+        for number in range(60):
+            await store.append([event(number)])
+        assert store.capabilities.is_shared
+    found = sorted((here / "log").glob("event*.ndjson"))
+    assert len(found) == 2
+    assert max(file.stat().st_size for file in found) <= 2_000
+
+
+@pytest.mark.parametrize("has_options", [False, True])
+async def test_i4_a_tool_takes_no_segment_away_that_the_store_s_own_system_keeps(
+    here: Path, *, has_options: bool
+) -> None:
+    async with opened("segments:log", options={"max_bytes": 2_000, "max_files": 100}) as store:
+        for number in range(60):
+            await store.append([event(number)])
+    held = len(list((here / "log").glob("event-*.ndjson")))
+    assert held > 5
+    options = {"max_bytes": 2_000} if has_options else {}
+    async with opened("segments:log", options=options, is_bounded=False) as store:
+        for number in range(60, 120):
+            await store.append([event(number)])
+        assert len(await store.list_events(limit=200)) == 120
+    async with cast("BasePersistence", store_from_path("log")) as store:
+        await store.append([event(number) for number in range(120, 140)])
+        assert len(await store.list_events(limit=200)) == 140
+
+
+def opened(url: str, **options: Any) -> BasePersistence:
+    return cast("BasePersistence", open_store(url, **options))
 
 
 @pytest.mark.parametrize(
