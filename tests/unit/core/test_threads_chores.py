@@ -35,7 +35,7 @@ async def test_a_chore_that_is_always_due_lets_every_batch_in_between_its_turns(
     writer.tend(chore)
     async with asyncio.timeout(10):
         for item in range(5):
-            assert await writer.submit(item, 1) == item * 10
+            assert await writer.put(item, 1) == item * 10
         await writer.aclose(lambda: None)
     assert set(range(5)) <= set(chore.seen)
     assert chore.turns
@@ -47,7 +47,7 @@ async def test_a_chore_is_run_when_it_is_due_and_beside_upkeep() -> None:
     writer: WriterThread[int, int] = WriterThread("chores", medium.write, clock=clock)
     writer.tend(chore)
     writer.every(30, lambda: runs.append(clock.monotonic()))
-    await writer.submit(1, 1)
+    await writer.put(1, 1)
     assert chore.turns == 3
     clock.advance(10)
     await until(lambda: not chore.turns)
