@@ -12,12 +12,14 @@ from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import BackendClosedError, PersistenceError
 from papyra.persistence._files.compaction import CompactionPlan, compact_file
 from papyra.persistence._files.fs import LOCAL_FS, FileSystem, GivenUp, stat_or_none, translated
-from papyra.persistence._files.index import FileIndex
+from papyra.persistence._files.index import FileIndex, refreshed
+from papyra.persistence._files.kept import KindSequence
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import Quarantine
 from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
+from papyra.persistence._files.sidecar import sidecar_of
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy
 from papyra.persistence.backend import Capabilities
 from papyra.persistence.base import BasePersistence, Refused
@@ -30,6 +32,7 @@ from papyra.persistence.models import (
     PersistenceRecoveryReport,
     PersistenceScanReport,
     Record,
+    RecordKind,
     ScanDepth,
     StoreStats,
 )
@@ -128,14 +131,9 @@ class JsonFilePersistence(BasePersistence):
 
     async def _read(self, query: RecordQuery) -> Page[Record]:
         def job() -> Page[Record]:
-            self._index.refresh()
-            page = read_page(self._index, query, self._retention, self._clock.now())
-            if self._index.is_doubtful:
-                self._index.refresh()
-                page = read_page(self._index, query, self._retention, self._clock.now())
-            return page
+            return read_page((self._index,), query, self._retention, self._clock.now())
 
-        return await self._run_reading(job)
+        return await self._run_reading(lambda: refreshed((self._index,), job))
 
     async def _run_reading(self, job: Callable[[], Value]) -> Value:
         if self._pid != os.getpid():
@@ -205,12 +203,12 @@ class JsonFilePersistence(BasePersistence):
         def job() -> StoreStats:
             self._index.refresh()
             place = self._find()
-            leftover = stat_or_none(place.fs, place.unfinished)
+            beside = [stat_or_none(place.fs, path) for path in (place.unfinished, sidecar_of(place.path))]
             quarantined = self._quarantine(place).size()
             return StoreStats(
                 backend=self.name,
-                kinds={kind: columns.stats() for kind, columns in self._index.kinds.items()},
-                total_bytes=self._index.size + quarantined + (leftover.size if leftover else 0),
+                kinds={kind: KindSequence((self._index,), kind).stats() for kind in RecordKind},
+                total_bytes=self._index.size + quarantined + sum(found.size for found in beside if found),
                 quarantine_bytes=quarantined,
             )
 
@@ -220,7 +218,8 @@ class JsonFilePersistence(BasePersistence):
         if self._pid != os.getpid():
             return
         try:
-            await self._writer.aclose(self._file.close)
+            read = await self._run_reading(lambda: self._index.blocks)  # once no read is under way any more
+            await self._writer.aclose(lambda: self._file.close(read))
         finally:
             await self._run_reading(self._index.close)
             self._reader.shutdown(wait=False)

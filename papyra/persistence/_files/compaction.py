@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 from papyra.clock import mint_incarnation
 from papyra.exceptions import StoreUnavailableError
 from papyra.persistence._files.check import CAUSE_DAMAGED
-from papyra.persistence._files.columns import Columns, kind_and_time
 from papyra.persistence._files.edits import RETENTION
 from papyra.persistence._files.fs import opened
+from papyra.persistence._files.index import FileIndex, IndexDoubtError, identity_of
+from papyra.persistence._files.kept import KindSequence
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.recovery import Notes, complete_edits, refuse_unrepairable
 from papyra.persistence._files.scan import scan_file
@@ -20,7 +20,7 @@ from papyra.persistence.integrity import loss_note_of
 from papyra.persistence.models import CompactionReport, LossNote, RecordKind, ScanDepth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable, Iterator
 
     from papyra.persistence._files.lines import Piece
     from papyra.persistence._files.quarantine import Quarantine
@@ -34,103 +34,129 @@ if TYPE_CHECKING:
 _KINDS = {kind.value: kind for kind in RecordKind}
 
 
-class _Kind:
-    """What compaction knows of one kind beyond its columns."""
+class _Going:
+    """What goes of one kind: the records before ``first``, except notes that still explain something."""
 
-    def __init__(self) -> None:
-        self.columns = Columns()
-        self.endings = array("B")
-        self.seqs = array("Q")
-        self.streams = array("I")
-        self.notes: dict[int, LossNote] = {}
-        self.first = 0
-        self.going: Collection[int] = ()
-        self._staying: dict[int, tuple[int, int]] | None = None
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.count = 0
+        self.oldest = inf
+        self.newest = -inf
 
-    def staying(self, stream: int | None) -> tuple[float, float]:
-        """Return the lowest and the highest number of ``stream`` among the records that stay."""
-        if self._staying is None:
-            found: dict[int, tuple[int, int]] = {}
-            for at in range(self.first, len(self.columns)):
-                seq = self.seqs[at]
-                lowest, highest = found.get(self.streams[at], (seq, seq))
-                found[self.streams[at]] = min(lowest, seq), max(highest, seq)
-            self._staying = found
-        return (inf, -inf) if stream is None else self._staying.get(stream, (inf, -inf))
+    def add(self, timestamp: float) -> None:
+        self.count += 1
+        self.oldest = min(self.oldest, timestamp)
+        self.newest = max(self.newest, timestamp)
 
 
 class CompactionPlan:
-    """Which records go and which damage, which goes into quarantine; made by reading only."""
+    """Which records go and which damage, which goes into quarantine; made by reading only.
+
+    What it remembers does not grow with the records. The index beside the file is not believed here: what it
+    said would be gone for good.
+    """
 
     def __init__(
         self, place: Place, policy: RetentionPolicy, progress: ProgressCallback | None, *, is_live: IsLive
     ) -> None:
         self._place = place
-        self._kinds = {kind: _Kind() for kind in RecordKind}
-        self._streams: dict[Stream, int] = {}
+        self._before = 0
+        self._notes: dict[int, LossNote] = {}
+        self._staying: dict[Stream, tuple[int, int]] | None = None
         self.scan = scan_file(place, ScanDepth.FULL, progress, is_live=is_live, on_record=self._collect)
         refuse_unrepairable(self.scan)
         self.size = self.scan.end
-        for name, kind in self._kinds.items():
-            kind.first = kind.columns.first_kept(policy.for_kind(name), place.clock.now())
-        for kind in self._kinds.values():
-            staying = {at for at, note in kind.notes.items() if at < kind.first and self.explains(note)}
-            going = range(kind.first)
-            kind.going = [at for at in going if at not in staying] if staying else going
-        self.has_work = any(kind.going for kind in self._kinds.values())
-        self.edits = complete_edits(self.scan)
-        self._remove_going()
+        self._index = FileIndex(lambda: place)
+        try:
+            self._index.read_anew(self.size)
+            if self._before != sum(self._index.count(kind) for kind in RecordKind):
+                raise StoreUnavailableError(f"{place.path} is being changed by another program; try again")
+            self._going = {
+                kind: _Going(self._sequence(kind).first_kept(policy.for_kind(kind), place.clock.now()))
+                for kind in RecordKind
+            }
+            self.edits = complete_edits(self.scan)
+            self._remove_going()
+            self._losses = self._explained(self.scan.check.losses())
+        except IndexDoubtError as error:
+            raise StoreUnavailableError(
+                f"{place.path} is being changed by another program; try again"
+            ) from error
+        finally:
+            self._index.close()
+        self.has_work = any(going.count for going in self._going.values())
 
     def _collect(self, piece: Piece) -> None:
-        found = kind_and_time(piece)
-        if found is None:
+        head = piece.head
+        if head is None or head.kind not in _KINDS:
             return
-        name, timestamp = found
-        kind, head = self._kinds[name], piece.head
-        note = None if head is None else loss_note_of(head)
+        self._before += 1
+        note = loss_note_of(head)
         if note is not None:
-            kind.notes[len(kind.columns)] = note
-        stream = ("", "") if head is None or not head.seq else (head.incarnation, head.kind)
-        kind.columns.add(piece, timestamp)
-        kind.endings.append(piece.ending)
-        kind.seqs.append(0 if head is None else head.seq)
-        kind.streams.append(self._streams.setdefault(stream, len(self._streams)))
+            self._notes[piece.offset] = note
 
-    def explains(self, note: LossNote) -> bool:
+    def _sequence(self, kind: RecordKind) -> KindSequence:
+        return KindSequence((self._index,), kind)
+
+    def _explains(self, note: LossNote) -> bool:
         """Whether its gap lies between records that stay, or at their end, where more may come."""
-        name = _KINDS.get(note.kind)
-        if name is None:
+        if note.kind not in _KINDS:
             return True  # of a kind that only a newer version knows
-        lowest, highest = self._kinds[name].staying(self._streams.get((note.incarnation, note.kind)))
+        lowest, highest = self._staying_of((note.incarnation, note.kind))
         return lowest <= note.last and highest + 1 >= note.first
+
+    def _staying_of(self, stream: Stream) -> tuple[float, float]:
+        """Return the lowest and the highest number of ``stream`` among the records that stay."""
+        if self._staying is None:
+            self._staying = {}
+            for kind, going in self._going.items():
+                sequence = self._sequence(kind)
+                for spot in sequence.walk(going.first, len(sequence)):
+                    incarnation, seq = identity_of(spot.text)
+                    lowest, highest = self._staying.get((incarnation, kind), (seq, seq))
+                    self._staying[incarnation, kind.value] = min(lowest, seq), max(highest, seq)
+        return self._staying.get(stream, (inf, -inf))
 
     def _remove_going(self) -> None:
         unended: set[int] = set()
-        for kind in self._kinds.values():
-            for at in kind.going:
-                offset, length = kind.columns.offsets[at], kind.columns.lengths[at]
-                match kind.endings[at]:
-                    case 1:
-                        self.edits.remove(offset, length + 1, RETENTION)
-                    case 0:
-                        self.edits.remove(offset, length, RETENTION)
-                        unended.add(offset + length)
-                    case _:  # the carriage return is an edit of its own
-                        self.edits.remove(offset, length, RETENTION)
-                        self.edits.remove(offset + length + 1, 1, RETENTION)
+        for piece in self._pieces_going():
+            offset, length = piece.offset, len(piece.text)
+            match piece.ending:
+                case 1:
+                    self.edits.remove(offset, length + 1, RETENTION)
+                case 0:
+                    self.edits.remove(offset, length, RETENTION)
+                    unended.add(offset + length)
+                case _:  # the carriage return is an edit of its own
+                    self.edits.remove(offset, length, RETENTION)
+                    self.edits.remove(offset + length + 1, 1, RETENTION)
         if unended:
             self.edits.withdraw_inserts(unended)
 
+    def _pieces_going(self) -> Iterator[Piece]:
+        left = {kind: going.first for kind, going in self._going.items()}
+        for block in range(len(self._index.blocks)):
+            if not any(left.values()):
+                return
+            for kind, piece in self._index.pieces(block):
+                if left[kind]:
+                    left[kind] -= 1
+                    note = self._notes.get(piece.offset)
+                    if piece.head is not None and (note is None or not self._explains(note)):
+                        self._going[kind].add(piece.head.timestamp)
+                        yield piece
+
+    def _explained(self, losses: Iterable[LossNote]) -> list[LossNote]:
+        return [loss for loss in losses if loss.cause == CAUSE_DAMAGED and self._explains(loss)]
+
     def losses(self) -> list[LossNote]:
         """Return what is missed among the records that stay, because it goes into quarantine."""
-        found = self.scan.check.losses()
-        return [loss for loss in found if loss.cause == CAUSE_DAMAGED and self.explains(loss)]
+        return self._losses
 
     def report(self, *, dry_run: bool, notes: int = 0, note_bytes: int = 0) -> CompactionReport:
         """Say exactly what goes, or went; ``notes`` came in its place."""
-        before = sum(len(kind.columns) for kind in self._kinds.values())
-        removed = {name: len(kind.going) for name, kind in self._kinds.items()}
-        times = [kind.columns.timestamps[at] for kind in self._kinds.values() for at in kind.going]
+        removed = {kind: going.count for kind, going in self._going.items()}
+        parts = [going for going in self._going.values() if going.count]
         after_bytes, quarantined = self.size, 0
         if self.has_work:
             quarantined = sum(removal.span.length for removal in self.edits.removals())
@@ -139,14 +165,14 @@ class CompactionPlan:
             )
         return CompactionReport(
             self._place.backend,
-            before,
-            before - sum(removed.values()) + notes,
+            self._before,
+            self._before - sum(removed.values()) + notes,
             self.size,
             after_bytes,
             dry_run=dry_run,
             removed=removed,
-            oldest_removed=min(times, default=None),
-            newest_removed=max(times, default=None),
+            oldest_removed=min((going.oldest for going in parts), default=None),
+            newest_removed=max((going.newest for going in parts), default=None),
             quarantined_bytes=quarantined,
         )
 
@@ -175,4 +201,5 @@ def compact_file(
     added = b"".join(entry.line for entry in entries)
     writer.replace(chain(plan.edits.output(plan.size), (added,)), progress)
     writer.adopt(entries)
+    writer.rebuild_index()
     return plan.report(dry_run=False, notes=len(entries), note_bytes=len(added))

@@ -1,69 +1,97 @@
-"""Pages out of an index, and cursors that find their record again after the file was rewritten."""
+"""Pages out of indexes, and cursors that find their record again after its file was rewritten."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.exceptions import InvalidQueryError, PersistenceError, RecordDecodeError
 from papyra.persistence import codec
+from papyra.persistence._files.index import identity_of
+from papyra.persistence._files.kept import KindSequence
 from papyra.persistence.query import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from papyra.persistence._files.index import FileIndex
-    from papyra.persistence.models import Record, RecordKind
+    from papyra.persistence._files.index import FileIndex, Spot
+    from papyra.persistence.models import Record
     from papyra.persistence.query import RecordQuery
     from papyra.persistence.retention import RetentionPolicy
 
+_FOLLOWED, _PRECEDED = "n", "p"
+
 
 class _Cursor(NamedTuple):
-    """The last record given: where it stood, what it was, and the checksum of the one that follows it."""
+    """A record: where it stood, what it was, and the checksum of the one beside it.
+
+    ``beside`` begins with ``n`` for the next one of its kind, with ``p`` for the one before, which is the
+    better witness where a page may end the history; ``p`` alone: there was none.
+    """
 
     offset: int
     checksum: int
-    following: int
+    beside: str
     seq: int
     incarnation: str
+    file: str
 
     def __str__(self) -> str:
-        return f"{self.offset}.{self.checksum:x}.{self.following:x}.{self.seq}.{self.incarnation}"
+        place = f"{self.offset}.{self.checksum:x}.{self.beside}.{self.seq}.{self.incarnation}"
+        return f"{place}~{self.file}" if self.file else place
 
     @classmethod
     def parse(cls, raw: str) -> _Cursor:
         try:
-            offset, checksum, following, seq, incarnation = raw.split(".", 4)
-            return cls(int(offset), int(checksum, 16), int(following, 16), int(seq), incarnation)
-        except ValueError as error:
+            place, _, file = raw.partition("~")
+            offset, checksum, beside, seq, incarnation = place.split(".", 4)
+            side, neighbour = beside[0], int(beside[1:] or "0", 16)
+            if side in {_FOLLOWED, _PRECEDED} and neighbour >= 0:
+                return cls(int(offset), int(checksum, 16), beside, int(seq), incarnation, file)
+        except (ValueError, IndexError) as error:
             raise InvalidQueryError(f"not a cursor of a file store: {raw[:100]!r}") from error
+        raise InvalidQueryError(f"not a cursor of a file store: {raw[:100]!r}")
 
 
-def read_page(index: FileIndex, query: RecordQuery, policy: RetentionPolicy, now: float) -> Page[Record]:
-    """Return the records that ``query`` asks for, of those that retention keeps."""
-    first = index.kinds[query.kind].first_kept(policy.for_kind(query.kind), now)
+def read_page(
+    files: Sequence[FileIndex], query: RecordQuery, policy: RetentionPolicy, now: float
+) -> Page[Record]:
+    """Return the records that ``query`` asks for, of those that retention keeps.
+
+    ``files`` are in store order and refreshed.
+    """
+    stored = KindSequence(files, query.kind)
+    first, stop = stored.first_kept(policy.for_kind(query.kind), now), len(stored)
+    if query.cursor is not None:
+        place = _find(stored, query, _Cursor.parse(query.cursor))
+        first, stop = (first, place) if query.newest_first else (max(first, place + 1), stop)
+    since = -inf if query.since is None else query.since
+    until = inf if query.until is None else query.until
+    spots = stored.walk(first, stop, since=since, until=until, is_backward=query.newest_first)
+    return _page_of(stored, spots, query, first if query.newest_first else stop - 1)
+
+
+def _page_of(stored: KindSequence, spots: Iterable[Spot], query: RecordQuery, end: int) -> Page[Record]:
+    """Make a page of ``spots``; ``end`` is the place up to which they look."""
     found: list[Record] = []
-    last = -1
-    for at, record in _matches(index, query, first):
-        if len(found) == query.limit:
-            return Page(tuple(found), str(_cursor_at(index, query, last, found[-1])))
+    last: Spot | None = None
+    for spot, record in _matches(spots, query):
+        if len(found) == query.limit and last is not None:
+            cursor = str(_cursor_at(stored, last, is_followed=not query.newest_first))
+            return Page(tuple(found), cursor, cursor)
         found.append(record)
-        last = at
-    return Page(tuple(found), None)
+        last = spot
+    if not 0 <= end < len(stored):
+        return Page(tuple(found), None, query.cursor)
+    return Page(tuple(found), None, str(_cursor_at(stored, stored.spot(end), is_followed=False)))
 
 
-def _matches(index: FileIndex, query: RecordQuery, first: int) -> Iterator[tuple[int, Record]]:
-    columns = index.kinds[query.kind]
-    for at in _positions(index, query, first):
-        timestamp = columns.timestamps[at]
-        if query.since is not None and timestamp < query.since:
-            continue
-        if query.until is not None and timestamp >= query.until:
-            continue
-        line = index.line(query.kind, at, is_forward=not query.newest_first)
-        record = None if line is None else _decode(line)
-        if record is not None and query.matches(record):
-            yield at, record
+def _matches(spots: Iterable[Spot], query: RecordQuery) -> Iterator[tuple[Spot, Record]]:
+    matches = query.matches if query.has_filter else None
+    for spot in spots:
+        record = _decode(spot.text)
+        if record is not None and (matches is None or matches(record)):
+            yield spot, record
 
 
 def _decode(line: bytes) -> Record | None:
@@ -73,71 +101,46 @@ def _decode(line: bytes) -> Record | None:
         return None
 
 
-def _positions(index: FileIndex, query: RecordQuery, first: int) -> range:
-    count = len(index.kinds[query.kind])
-    if query.newest_first:
-        start = count if query.cursor is None else _find(index, query, _Cursor.parse(query.cursor))
-        return range(start - 1, first - 1, -1)
-    start = -1 if query.cursor is None else _find(index, query, _Cursor.parse(query.cursor))
-    return range(max(start + 1, first), count)
+def _cursor_at(stored: KindSequence, spot: Spot, *, is_followed: bool) -> _Cursor:
+    incarnation, seq = identity_of(spot.text)
+    place = stored.place_of(spot)
+    beside = _FOLLOWED if is_followed else _PRECEDED
+    if is_followed or place:
+        beside += f"{stored.spot(place + 1 if is_followed else place - 1).checksum:x}"
+    return _Cursor(spot.offset, spot.checksum, beside, seq, incarnation, spot.file.name)
 
 
-def _cursor_at(index: FileIndex, query: RecordQuery, at: int, record: Record) -> _Cursor:
-    columns = index.kinds[query.kind]
-    following = at - 1 if query.newest_first else at + 1
-    return _Cursor(
-        columns.offsets[at],
-        columns.checksums[at],
-        columns.checksums[following],
-        record.seq,
-        record.incarnation,
-    )
-
-
-def _find(index: FileIndex, query: RecordQuery, cursor: _Cursor) -> int:
-    """Return where the cursor's record stands now; before all others where retention took it away."""
-    columns = index.kinds[query.kind]
-    at = bisect_left(columns.offsets, cursor.offset)
-    if at < len(columns) and (columns.offsets[at], columns.checksums[at]) == (cursor.offset, cursor.checksum):
-        return at
+def _find(stored: KindSequence, query: RecordQuery, cursor: _Cursor) -> int:
+    """Return the place of the cursor's record now; before all others where retention took it away."""
+    for file in stored.files:
+        spot = file.at_offset(stored.kind, cursor.offset) if file.name == cursor.file else None
+        if spot is not None and spot.checksum == cursor.checksum:
+            return stored.place_of(spot)
     moved = [
-        at for at in _same_checksum(index, query.kind, cursor) if _is_record(index, query.kind, at, cursor)
+        stored.place_of(spot)
+        for file in stored.files
+        if file.count(stored.kind)
+        for spot in file.search(stored.kind, cursor.checksum, cursor.incarnation, cursor.seq)
     ]
-    if len(moved) == 1 and _is_followed_as_before(index, query, moved[0], cursor):
+    if len(moved) == 1 and _stands_beside(stored, moved[0], cursor.beside):
         return moved[0]
-    if not moved and _went_by_retention(index, query.kind, cursor):
+    if not moved and _went_by_retention(stored, cursor):
         return 0 if query.newest_first else -1
     raise PersistenceError(
         "the store was rewritten and the place of this page is lost: begin again without cursor"
     )
 
 
-def _same_checksum(index: FileIndex, kind: RecordKind, cursor: _Cursor) -> Iterator[int]:
-    checksums = index.kinds[kind].checksums
-    at = -1
-    while True:
-        try:
-            at = checksums.index(cursor.checksum, at + 1)
-        except ValueError:
-            return
-        yield at
+def _stands_beside(stored: KindSequence, place: int, beside: str) -> bool:
+    if beside[0] == _FOLLOWED:
+        return place + 1 < len(stored) and f"n{stored.spot(place + 1).checksum:x}" == beside
+    return place == 0 or f"p{stored.spot(place - 1).checksum:x}" == beside
 
 
-def _is_record(index: FileIndex, kind: RecordKind, at: int, cursor: _Cursor) -> bool:
-    line = index.line(kind, at)
-    record = None if line is None else _decode(line)
-    return record is not None and (record.incarnation, record.seq) == (cursor.incarnation, cursor.seq)
-
-
-def _is_followed_as_before(index: FileIndex, query: RecordQuery, at: int, cursor: _Cursor) -> bool:
-    columns = index.kinds[query.kind]
-    if query.newest_first:
-        return at == 0 or columns.checksums[at - 1] == cursor.following
-    return at + 1 < len(columns) and columns.checksums[at + 1] == cursor.following
-
-
-def _went_by_retention(index: FileIndex, kind: RecordKind, cursor: _Cursor) -> bool:
-    if not cursor.seq or index.history.is_noted(cursor.incarnation, kind, cursor.seq):
+def _went_by_retention(stored: KindSequence, cursor: _Cursor) -> bool:
+    stream = (cursor.incarnation, stored.kind.value)
+    if not cursor.seq or any(file.blocks.is_noted(*stream, cursor.seq) for file in stored.files):
         return False
-    first = index.history.first_seq(cursor.incarnation, kind)
+    held = [file.blocks.numbers[stream] for file in stored.files if stream in file.blocks.numbers]
+    first = min((numbers.first for numbers in held if numbers.first), default=0)
     return first == 0 or cursor.seq < first

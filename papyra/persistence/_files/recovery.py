@@ -74,9 +74,13 @@ class Recovery:
         """
         self._progress = progress
         report = self._repaired(depth)
+        if report.scan.has_anomalies:
+            self._writer.rebuild_index()
         if depth is ScanDepth.FULL or not report.scan.has_anomalies or not self._scan(depth).has_anomalies:
             return report
-        return _joined(report, self._repaired(ScanDepth.FULL))
+        report = _joined(report, self._repaired(ScanDepth.FULL))
+        self._writer.rebuild_index()
+        return report
 
     def _scan(self, depth: ScanDepth) -> PersistenceScanReport:
         return scan_file(self._place, depth, self._progress, is_live=lambda: False).report()
@@ -146,6 +150,7 @@ class Recovery:
 
     def _change_tail(self, fd: int, kept: int, added: bytes) -> None:
         fs = self._place.fs
+        self._writer.forget_index()
         fs.truncate(fd, kept)
         try:
             write_all(fs, fd, added)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,7 @@ from papyra.persistence import codec
 from papyra.persistence._files.check import FileCheck
 from papyra.persistence._files.fs import opened, read_all, stat_or_none
 from papyra.persistence._files.lines import MAX_LINE_BYTES, READ_BYTES, LineReader, Piece, Sort
+from papyra.persistence._files.sidecar import StaleSidecarError, load, sidecar_of
 from papyra.persistence.models import (
     EventType,
     PersistenceAnomalyType,
@@ -104,6 +106,7 @@ def scan_file(
     if place.info() is not None:
         with opened(place.fs, place.path) as fd:
             _read(scan, fd, progress, is_live)
+            _look_at_index(scan, fd, is_live)
     scan.has_leftover = place.has_unfinished() and not is_live() and place.has_unfinished()
     if scan.has_leftover:
         detail = f"{place.unfinished.name}: a rewrite that did not come to its end; the store is as before it"
@@ -137,6 +140,16 @@ def _read(scan: FileScan, fd: int, progress: ProgressCallback | None, is_live: I
         span = check.samples.get(life.incarnation)
         offset = span.offset if span else None
         check.findings.add(PersistenceAnomalyType.OPEN_INCARNATION, detail, offset=offset)
+
+
+def _look_at_index(scan: FileScan, fd: int, is_live: IsLive) -> None:
+    place = scan.place
+    try:
+        load(place.fs, place.path, partial(read_all, place.fs, fd), place.fs.fstat(fd).size)
+    except StaleSidecarError as error:
+        if not is_live():  # else the file was replaced meanwhile, and its index with it
+            detail = f"{sidecar_of(place.path).name} is no index of this file: {error}; reads do without"
+            scan.check.findings.add(PersistenceAnomalyType.STALE_INDEX, detail)
 
 
 def _settled_end(source: Source, size_now: Callable[[], int], is_live: IsLive) -> int:

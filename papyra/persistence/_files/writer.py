@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from papyra.exceptions import PersistenceError, RecordConflictError, StoreFailedError
 from papyra.persistence._files.appending import AppendFile, read_history, refuse_newer
 from papyra.persistence._files.fs import opened, store_error
+from papyra.persistence._files.keeper import IndexKeeper
 from papyra.persistence._files.known import KnownIdentities, Standing
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.quarantine import set_leftover_aside
@@ -20,6 +21,7 @@ from papyra.persistence.models import RecordId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from papyra.persistence._files.blocks import Blocks
     from papyra.persistence._files.edits import Span
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import Place
@@ -67,6 +69,7 @@ class FileWriter:
         self._lock: StoreLock | None = None
         self._file: AppendFile | None = None
         self._known: KnownIdentities | None = None
+        self._keeper = IndexKeeper()
         self._failure = ""
         self._timer: threading.Timer | None = None
         self._guard = threading.RLock()  # against the timer's thread
@@ -105,8 +108,10 @@ class FileWriter:
             file, known = self._ready()
             fresh, refused = _sift(entries, known)
             if fresh:
-                self._write(file, b"".join([entry.line for entry in fresh]))
+                data = b"".join([entry.line for entry in fresh])
+                self._write(file, data)
                 known.add(fresh)
+                self._keeper.add(self.hold(), fresh, data, file.end)
             return refused
 
     def _ready(self) -> tuple[AppendFile, KnownIdentities]:
@@ -125,6 +130,7 @@ class FileWriter:
                 if isinstance(failure, StoreFailedError):
                     self._fail(error, doubtful_from=0)
                 raise
+            self._keeper.begin(place, self._file.end)
         assert self._known is not None  # noqa: S101  # hold() made it
         return self._file, self._known
 
@@ -183,11 +189,20 @@ class FileWriter:
         with self._guard:
             self.drop()
             place = self.hold()
+            self._keeper.discard(place)
             rewrite(place, parts, progress)
             try:
                 place.fs.sync_folder(place.path.parent)
             except OSError as error:
                 raise self._fail(error, doubtful_from=0) from error
+
+    def forget_index(self) -> None:
+        """Take away the index beside the file, which is about to be changed in place."""
+        self._keeper.discard(self.hold())
+
+    def rebuild_index(self) -> None:
+        """Put an index beside the file as it is now, after a repair or a rewrite."""
+        self._keeper.rebuild(self.hold())
 
     def fail(self, error: BaseException) -> StoreFailedError:
         """End the writer, for an error after which the file is in doubt; returns what to raise."""
@@ -213,8 +228,11 @@ class FileWriter:
         if lock is not None:
             lock.release()
 
-    def close(self) -> None:
-        """Make everything durable and let the next writer in. In a forked child nothing is touched."""
+    def close(self, read: Blocks | None = None) -> None:
+        """Make everything durable and let the next writer in. In a forked child nothing is touched.
+
+        ``read`` is what this process's reader knows of the file, for an index where the writer has none.
+        """
         if self._pid != os.getpid():
             return
         with self._guard:
@@ -223,6 +241,8 @@ class FileWriter:
                 self._timer = None
             try:
                 self.drop()
+                if self._place is not None and (found := self._place.info()) is not None:
+                    self._keeper.save(self._place, found.size, read)
             finally:
                 self._release()
 
