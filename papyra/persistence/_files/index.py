@@ -249,6 +249,14 @@ class FileIndex:
             if found:
                 return
 
+    def has_checksum(self, kind: RecordKind, checksum: int) -> bool:
+        """Whether a framed record of ``kind`` carries this checksum."""
+        needle = b',"crc":"%08x"}' % checksum
+        return any(
+            self.blocks.kinds[kind].count(block) and self._has(block, needle)
+            for block in range(len(self.blocks))
+        )
+
     def _has(self, block: int, needle: bytes) -> bool:
         start = self.blocks.offsets[block]
         return needle in self.source(self.blocks.end(block) - start, start)

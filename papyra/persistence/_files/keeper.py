@@ -38,7 +38,7 @@ class IndexKeeper:
         """Know a file of ``end`` bytes that was just opened to add to it; it is not read for that."""
         if self._blocks is None or self._blocks.position != end:
             self._blocks, self._saved = None, 0
-            self._guarded(place, lambda source: self._load(place.fs, place.path, source, end))
+            self._guarded(place, lambda source: self._load(place, source, end))
 
     def _load(self, place: Place, source: Source, end: int) -> None:
         try:
@@ -86,7 +86,7 @@ class IndexKeeper:
         def build(source: Source) -> None:
             blocks = self._blocks = Blocks()
             blocks.feed(source, place.fs.stat(place.path).size)
-            save(place.fs, place.path, blocks, source)
+            save(place.fs, place.path, blocks, source, is_lasting=True)
             self._saved = blocks.position
 
         self._guarded(place, build)

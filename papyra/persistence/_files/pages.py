@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from papyra.exceptions import InvalidQueryError, PersistenceError, RecordDecodeError
+from papyra.exceptions import InvalidQueryError, PlaceLostError, RecordDecodeError
 from papyra.persistence import codec
 from papyra.persistence._files.index import identity_of
 from papyra.persistence._files.kept import KindSequence
@@ -68,7 +68,8 @@ def read_page(
     since = -inf if query.since is None else query.since
     until = inf if query.until is None else query.until
     spots = stored.walk(first, stop, since=since, until=until, is_backward=query.newest_first)
-    return _page_of(stored, spots, query, first if query.newest_first else stop - 1)
+    end = min(first, len(stored) - 1) if query.newest_first else stop - 1
+    return _page_of(stored, spots, query, end)
 
 
 def _page_of(stored: KindSequence, spots: Iterable[Spot], query: RecordQuery, end: int) -> Page[Record]:
@@ -126,7 +127,7 @@ def _find(stored: KindSequence, query: RecordQuery, cursor: _Cursor) -> int:
         return moved[0]
     if not moved and _went_by_retention(stored, cursor):
         return 0 if query.newest_first else -1
-    raise PersistenceError(
+    raise PlaceLostError(
         "the store was rewritten and the place of this page is lost: begin again without cursor"
     )
 
@@ -141,6 +142,9 @@ def _went_by_retention(stored: KindSequence, cursor: _Cursor) -> bool:
     stream = (cursor.incarnation, stored.kind.value)
     if not cursor.seq or any(file.blocks.is_noted(*stream, cursor.seq) for file in stored.files):
         return False
+    side, neighbour = cursor.beside[0], int(cursor.beside[1:] or "0", 16)
+    if side == _PRECEDED and any(file.has_checksum(stored.kind, neighbour) for file in stored.files):
+        return False  # the one before it is still here: what took the record was no retention
     held = [file.blocks.numbers[stream] for file in stored.files if stream in file.blocks.numbers]
     first = min((numbers.first for numbers in held if numbers.first), default=0)
     return first == 0 or cursor.seq < first

@@ -187,8 +187,11 @@ def ends_as_indexed(blocks: Blocks, source: Source) -> bool:
     return True
 
 
-def save(fs: FileSystem, path: Path, blocks: Blocks, source: Source) -> None:
-    """Put the index beside the file. What fails is only logged: a cache is no reason to fail a write."""
+def save(fs: FileSystem, path: Path, blocks: Blocks, source: Source, *, is_lasting: bool = False) -> None:
+    """Put the index beside the file. What fails is only logged: a cache is no reason to fail a write.
+
+    Unless ``is_lasting`` a power loss may leave an older one, or a torn one, which a scan then mentions.
+    """
     unfinished = unfinished_sidecar_of(path)
     try:
         data = encode(blocks, checksum_of_top(source))
@@ -197,9 +200,13 @@ def save(fs: FileSystem, path: Path, blocks: Blocks, source: Source) -> None:
         try:
             fs.copy_access(fs.stat(path), fd)
             write_all(fs, fd, data)
+            if is_lasting:
+                fs.sync_all(fd)
         finally:
             fs.close(fd)
         fs.replace(unfinished, sidecar_of(path))
+        if is_lasting:
+            fs.sync_folder(path.parent)
     except OSError as error:
         _log.warning("%s: the index could not be written: %s", path, error)
         with suppress(OSError):
