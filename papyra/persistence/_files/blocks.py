@@ -145,6 +145,8 @@ class Blocks:
                 return
 
     def _take(self, data: bytes) -> bool:
+        if self.is_framed and not self.is_midline and self._take_plain(data):
+            return True
         start = self.position
         state = (FRAMED if self.is_framed else 0) | (MIDLINE if self.is_midline else 0)
         reader = reader_at(start, state)
@@ -159,6 +161,22 @@ class Blocks:
             self._judge(piece)
         self._end_row(data[:length])
         self.is_framed, self.is_midline = reader.is_framed, reader.is_midline
+        return True
+
+    def _take_plain(self, data: bytes) -> bool:
+        """Take in ``data`` if it is nothing but sound lines of known kinds: the same result, sooner."""
+        texts = data.split(b"\n")
+        if texts.pop():
+            return False
+        heads = [head for text in texts if (head := _head_or_none(text)) is not None]
+        if len(heads) < len(texts):
+            return False
+        self._begin_row(len(data), FRAMED)
+        at = self.position
+        for text, head in zip(texts, heads, strict=True):
+            self._place(head, at, len(text) + 1)
+            at += len(text) + 1
+        self._end_row(data)
         return True
 
     def _begin_row(self, length: int, state: int) -> None:
@@ -192,11 +210,15 @@ class Blocks:
         if piece.sort is Sort.HEADER:
             self.newer = self.newer or newer_format_of(piece)
         elif head is not None and head.kind in _KINDS:
-            if head.seq and not self.of(head.incarnation, head.kind).add(head.seq):
-                self.excluded.append(piece.offset)
-                self.states[-1] |= MIXED
-                return
-            self.kinds[_KINDS[head.kind]].add(1, len(piece.text) + 1, head.timestamp, head.timestamp)
+            self._place(head, piece.offset, len(piece.text) + 1)
+
+    def _place(self, head: codec.Head, offset: int, size: int) -> None:
+        if head.seq and not self.of(head.incarnation, head.kind).add(head.seq):
+            self.excluded.append(offset)
+            self.states[-1] |= MIXED
+            return
+        self.kinds[_KINDS[head.kind]].add(1, size, head.timestamp, head.timestamp)
+        if head.event_type:
             note = loss_note_of(head)
             if note is not None:
                 self.notes.append(note)
@@ -265,6 +287,17 @@ def reader_at(position: int, state: int) -> LineReader:
 def part_of(data: bytes, start: int) -> Source:
     """Return a source of the bytes from ``start`` on, as they are in the file."""
     return lambda length, offset: data[offset - start : offset - start + length]
+
+
+def _head_or_none(text: bytes) -> codec.Head | None:
+    """Return the head of a sound line of a known kind, ``None`` for any other text."""
+    if not codec.is_framed(text) or not codec.has_sound_checksum(text):
+        return None
+    try:
+        head = codec.decode_head(text)
+    except RecordDecodeError:
+        return None
+    return head if head.kind in _KINDS else None
 
 
 def newer_format_of(piece: Piece) -> int:

@@ -11,6 +11,7 @@ from papyra.exceptions import StoreUnavailableError
 from papyra.persistence import codec
 from papyra.persistence._files.blocks import MIXED, Blocks, part_of, reader_at
 from papyra.persistence._files.fs import Access, read_all
+from papyra.persistence._files.lines import Piece, Sort
 from papyra.persistence._files.sidecar import StaleSidecarError, ends_as_indexed, load
 from papyra.persistence.models import RecordKind
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from papyra.persistence._files.fs import FileInfo
-    from papyra.persistence._files.lines import Piece
     from papyra.persistence._files.scan import Place
 
     Lines = Sequence[tuple[int, bytes]]
@@ -48,6 +48,17 @@ class Spot(NamedTuple):
     def checksum(self) -> int:
         """The number that tells this line from others: its own checksum, or one made here for legacy."""
         return checksum_of(self.text)
+
+
+class Chunk(NamedTuple):
+    """Neighbouring records of one kind in one file, in its order; the first one's ordinal is ``first``."""
+
+    file: FileIndex
+    first: int
+    lines: Lines
+
+    def spot(self, at: int) -> Spot:
+        return Spot(self.file, self.first + at, *self.lines[at])
 
 
 class FileIndex:
@@ -189,7 +200,14 @@ class FileIndex:
 
     def pieces(self, block: int) -> Iterator[tuple[RecordKind, Piece]]:
         """Yield the records of a block as pieces of the file; raises `IndexDoubtError` as `lines` does."""
-        return self._accepted(block, self.blocks.offsets[block], self._bytes_of(block))
+        start, data = self.blocks.offsets[block], self._bytes_of(block)
+        if self.blocks.states[block] & MIXED:
+            yield from self._accepted(block, start, data)
+            return
+        for text in data.split(b"\n")[:-1]:
+            head = codec.decode_head(text)
+            yield _KINDS[head.kind], Piece(Sort.RECORD, start, text, 1, head)
+            start += len(text) + 1
 
     def _is_excluded(self, offset: int) -> bool:
         excluded = self.blocks.excluded
@@ -206,9 +224,9 @@ class FileIndex:
         lines = self.lines(kind, block)
         return Spot(self, ordinal, *lines[ordinal - self.blocks.kinds[kind].before(block)])
 
-    def walk(
+    def chunks(
         self, kind: RecordKind, first: int, stop: int, since: float, until: float, *, is_backward: bool
-    ) -> Iterator[Spot]:
+    ) -> Iterator[Chunk]:
         """Yield the records from ``first`` to before ``stop``, without blocks that hold no time in range."""
         if first >= stop:
             return
@@ -218,8 +236,7 @@ class FileIndex:
             before = rows.before(block)
             lines = self.lines(kind, block)
             low, high = max(first - before, 0), min(stop - before, len(lines))
-            for at in range(high - 1, low - 1, -1) if is_backward else range(low, high):
-                yield Spot(self, before + at, *lines[at])
+            yield Chunk(self, before + low, lines[low:high])
 
     def at_offset(self, kind: RecordKind, offset: int) -> Spot | None:
         """Return the record of ``kind`` that begins there."""

@@ -12,7 +12,7 @@ from papyra.persistence.models import KindStats
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from papyra.persistence._files.index import FileIndex, Spot
+    from papyra.persistence._files.index import Chunk, FileIndex, Spot
     from papyra.persistence.models import RecordKind
     from papyra.persistence.retention import RetentionPolicy
 
@@ -42,16 +42,22 @@ class KindSequence:
         file = self._file_at(place)
         return self.files[file].spot(self.kind, place - self._starts[file])
 
-    def walk(
+    def walk(self, first: int, stop: int, *, since: float = -inf) -> Iterator[Spot]:
+        """Yield the records from ``first`` to before ``stop`` one by one, as `chunks` has them."""
+        for chunk in self.chunks(first, stop, since=since):
+            for at in range(len(chunk.lines)):
+                yield chunk.spot(at)
+
+    def chunks(
         self, first: int, stop: int, *, since: float = -inf, until: float = inf, is_backward: bool = False
-    ) -> Iterator[Spot]:
+    ) -> Iterator[Chunk]:
         """Yield the records from ``first`` to before ``stop``, without blocks where no time is in range."""
         count = len(self.files)
         for at in range(count - 1, -1, -1) if is_backward else range(count):
             low, high = max(first, self._starts[at]), min(stop, self._starts[at + 1])
             if low < high:
                 base = self._starts[at]
-                yield from self.files[at].walk(
+                yield from self.files[at].chunks(
                     self.kind, low - base, high - base, since, until, is_backward=is_backward
                 )
 

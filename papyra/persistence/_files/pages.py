@@ -12,9 +12,9 @@ from papyra.persistence._files.kept import KindSequence
 from papyra.persistence.query import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from papyra.persistence._files.index import FileIndex, Spot
+    from papyra.persistence._files.index import Chunk, FileIndex, Spot
     from papyra.persistence.models import Record
     from papyra.persistence.query import RecordQuery
     from papyra.persistence.retention import RetentionPolicy
@@ -67,32 +67,31 @@ def read_page(
         first, stop = (first, place) if query.newest_first else (max(first, place + 1), stop)
     since = -inf if query.since is None else query.since
     until = inf if query.until is None else query.until
-    spots = stored.walk(first, stop, since=since, until=until, is_backward=query.newest_first)
+    chunks = stored.chunks(first, stop, since=since, until=until, is_backward=query.newest_first)
     end = min(first, len(stored) - 1) if query.newest_first else stop - 1
-    return _page_of(stored, spots, query, end)
+    return _page_of(stored, chunks, query, end)
 
 
-def _page_of(stored: KindSequence, spots: Iterable[Spot], query: RecordQuery, end: int) -> Page[Record]:
-    """Make a page of ``spots``; ``end`` is the place up to which they look."""
+def _page_of(stored: KindSequence, chunks: Iterable[Chunk], query: RecordQuery, end: int) -> Page[Record]:
+    """Make a page of ``chunks``; ``end`` is the place up to which they look."""
     found: list[Record] = []
-    last: Spot | None = None
-    for spot, record in _matches(spots, query):
-        if len(found) == query.limit and last is not None:
-            cursor = str(_cursor_at(stored, last, is_followed=not query.newest_first))
-            return Page(tuple(found), cursor, cursor)
-        found.append(record)
-        last = spot
+    last: tuple[Chunk, int] | None = None
+    matches = query.matches if query.has_filter else None
+    for chunk in chunks:
+        count = len(chunk.lines)
+        for at in range(count - 1, -1, -1) if query.newest_first else range(count):
+            record = _decode(chunk.lines[at][1])
+            if record is None or (matches is not None and not matches(record)):
+                continue
+            if len(found) == query.limit and last is not None:
+                spot = last[0].spot(last[1])
+                cursor = str(_cursor_at(stored, spot, is_followed=not query.newest_first))
+                return Page(tuple(found), cursor, cursor)
+            found.append(record)
+            last = chunk, at
     if not 0 <= end < len(stored):
         return Page(tuple(found), None, query.cursor)
     return Page(tuple(found), None, str(_cursor_at(stored, stored.spot(end), is_followed=False)))
-
-
-def _matches(spots: Iterable[Spot], query: RecordQuery) -> Iterator[tuple[Spot, Record]]:
-    matches = query.matches if query.has_filter else None
-    for spot in spots:
-        record = _decode(spot.text)
-        if record is not None and (matches is None or matches(record)):
-            yield spot, record
 
 
 def _decode(line: bytes) -> Record | None:
