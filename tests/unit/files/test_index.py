@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -262,3 +263,23 @@ def test_numbers_are_what_a_set_would_hold(steps: list[tuple[int, int]]) -> None
         assert {number for begin, end in runs for number in range(begin, end)} == held
         assert all(end < begin for (_, end), (begin, _) in pairwise(runs))
         assert all((number in numbers) is (number in held) for number in range(45))
+
+
+async def test_what_an_operation_remembers_does_not_grow_with_the_records(path: Path) -> None:
+    peaks: dict[str, list[int]] = {"read": [], "dry run": [], "compact": []}
+    for count in (3_000, 24_000):
+        text = b"".join(line(seq) + line(seq, kind=RecordKind.AUDIT) for seq in range(1, count // 2 + 1))
+        for name, one in peaks.items():
+            path.write_bytes(HEADER + text)
+            index_of(path).unlink(missing_ok=True)
+            async with opened(path) as store:
+                tracemalloc.start()
+                if name == "read":
+                    await store.read(EVENTS)
+                else:
+                    await store.compact(RetentionPolicy(max_records=count // 4), dry_run=name == "dry run")
+                one.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.stop()
+    for few, many in peaks.values():
+        assert many - few < 21_000 * 64, peaks
+    assert peaks["read"][1] - peaks["read"][0] < 1_000_000, peaks
