@@ -84,34 +84,41 @@ def _page_of(
     last: tuple[int, Chunk, int] | None = None
     limit, matches = query.limit, query.matches if query.has_filter else None
     for number, chunk in chunks:
-        for at, record in _records(chunk, limit + 1 - len(found), is_backward=query.newest_first):
-            if record is None or (matches is not None and not matches(record)):
+        for places, records in _records(chunk, limit + 1 - len(found), is_backward=query.newest_first):
+            if matches is None and records and len(found) + len(records) <= limit:
+                found += records
+                last = number, chunk, places[-1]
                 continue
-            if len(found) == limit and last is not None:
-                number, chunk, at = last  # noqa: PLW2901  # the last one given
-                cursor = _cursor_at(stored, number, chunk.spot(at), is_followed=not query.newest_first)
-                return Page(tuple(found), cursor, cursor)
-            found.append(record)
-            last = number, chunk, at
+            for at, record in zip(places, records, strict=True):
+                if matches is not None and not matches(record):
+                    continue
+                if len(found) == limit and last is not None:
+                    number, chunk, at = last  # noqa: PLW2901  # the last one given
+                    cursor = _cursor_at(stored, number, chunk.spot(at), is_followed=not query.newest_first)
+                    return Page(tuple(found), cursor, cursor)
+                found.append(record)
+                last = number, chunk, at
     end = (stored.first_after(first) if query.newest_first else None) or stored.last()
     if end is None:
         return Page(tuple(found), None, query.cursor)
     return Page(tuple(found), None, _cursor_at(stored, *end, is_followed=False))
 
 
-def _records(chunk: Chunk, wanted: int, *, is_backward: bool) -> Iterator[tuple[int, Record | None]]:
-    """Yield the records of ``chunk`` with their places, read so many at a time as may be wanted."""
+def _records(
+    chunk: Chunk, wanted: int, *, is_backward: bool
+) -> Iterator[tuple[Sequence[int], Sequence[Record]]]:
+    """Yield the records of ``chunk`` and their places, read so many at a time as may be wanted."""
     texts, low, high = chunk.lines.texts, chunk.low, chunk.high
     while low < high:
-        places = range(max(low, high - wanted), high) if is_backward else range(low, min(high, low + wanted))
-        part = texts[places.start : places.stop]
-        records: Sequence[Record | None] | None = quick_records(b"\n".join(part), len(part))
-        if records is None:
-            records = [_decode(text) for text in part]
-        found = zip(places, records, strict=True)
-        yield from reversed([*found]) if is_backward else found
-        low, high = (low, places.start) if is_backward else (places.stop, high)
+        part = range(max(low, high - wanted), high) if is_backward else range(low, min(high, low + wanted))
+        low, high = (low, part.start) if is_backward else (part.stop, high)
         wanted = max(wanted, _LEAST)
+        lines, places = texts[part.start : part.stop], [*part]
+        records = quick_records(b"\n".join(lines), len(lines))
+        if records is None:
+            found = [(at, record) for at, line in zip(part, lines, strict=True) if (record := _decode(line))]
+            places, records = [at for at, _ in found], [record for _, record in found]
+        yield (places[::-1], records[::-1]) if is_backward else (places, records)
 
 
 def _decode(line: bytes) -> Record | None:
