@@ -152,6 +152,10 @@ class InvalidQueryError(PersistenceError, ValueError):
     """A question that no store can answer, such as a negative limit or a cursor of another store."""
 
 
+class PlaceLostError(PersistenceError):
+    """The record that a cursor names is not where it was, and nothing tells what follows it: begin again."""
+
+
 class RecoveryError(PersistenceError):
     """A recovery could not be carried out; the store is as it was."""
 

@@ -39,7 +39,7 @@ def read_page(alias: str, query: RecordQuery, kept: Q) -> Page[Record]:
     """Return the page that ``query`` asks for among the ``kept`` rows; damaged ones are only logged."""
     conditions = _columns(query)
     if conditions is None:
-        return Page((), None)
+        return Page((), None, query.cursor)
     rows = stored(query.kind, alias).filter(kept).between(query.since, query.until)
     found: list[Record] = []
     place = _place(query.cursor)
@@ -53,11 +53,12 @@ def read_page(alias: str, query: RecordQuery, kept: Q) -> Page[Record]:
             if record is None or not query.matches(record):  # a column is cut, and an engine may ignore case
                 continue
             if len(found) == query.limit:
-                return Page(tuple(found), str(last))
+                return Page(tuple(found), str(last), str(last))
             found.append(record)
             last = row_id
         if len(page) < asked:
-            return Page(tuple(found), None)
+            end = page[-1][0] if page else place
+            return Page(tuple(found), None, None if end is None else str(end))
         place = page[-1][0]
 
 

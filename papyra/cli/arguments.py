@@ -295,6 +295,23 @@ def add_dead_letters_arguments(parser: ArgumentParser) -> None:
     _add_order(parser)
 
 
+def add_tail_arguments(parser: ArgumentParser) -> None:
+    """Add what `papyra.cli.tail.run_tail` takes."""
+    _add_limit(parser, 10, "begin with the newest N")
+    parser.add_argument(
+        "--kind",
+        choices=("event", "audit", "dead-letter"),
+        default="event",
+        help="records of this kind (default: %(default)s)",
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument("--system", metavar="ID", help="only this system")
+    _add_actor(parser, "--actor")
+    parser.add_argument("--type", metavar="TYPE", help="only this event type, or type of message")
+    parser.set_defaults(since=None, until=None, reverse=False)
+    add_json_argument(parser)
+
+
 def add_summary_arguments(parser: ArgumentParser) -> None:
     """Add what `papyra.cli.inspect.run_summary` takes."""
     _add_range(parser, limit=10_000, what="look at the newest N records of each kind")

@@ -156,6 +156,14 @@ COMMANDS = (
         ("papyra inspect dead-letters --target orders/desk --reason handler_failed",),
     ),
     Command(
+        "inspect tail",
+        "show the newest records and, with --follow, those that come",
+        arguments.add_tail_arguments,
+        "papyra.cli.tail:run_tail",
+        ("papyra inspect tail --follow", "papyra inspect tail --kind dead-letter --follow --json"),
+        "Followed, each record is a line of its own, with --json an object; Ctrl-C is the normal end (0).",
+    ),
+    Command(
         "inspect summary",
         "who ran, why actors stopped, which messages died, where the others went",
         arguments.add_summary_arguments,

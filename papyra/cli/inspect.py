@@ -27,7 +27,7 @@ async def run_events(
 ) -> Outcome:
     """List events."""
     del progress
-    return await _list(args, backend, _query(args, RecordKind.EVENT, type_=args.event_type))
+    return await run_query(args, backend, _query(args, RecordKind.EVENT, type_=args.event_type))
 
 
 async def run_audits(
@@ -35,7 +35,7 @@ async def run_audits(
 ) -> Outcome:
     """List audits."""
     del progress
-    return await _list(args, backend, _query(args, RecordKind.AUDIT))
+    return await run_query(args, backend, _query(args, RecordKind.AUDIT))
 
 
 async def run_dead_letters(
@@ -44,7 +44,7 @@ async def run_dead_letters(
     """List dead letters."""
     del progress
     query = _query(args, RecordKind.DEAD_LETTER, type_=args.message_type, reason=args.reason)
-    return await _list(args, backend, query)
+    return await run_query(args, backend, query)
 
 
 async def run_summary(
@@ -56,7 +56,13 @@ async def run_summary(
     return summary_outcome(summary, now=SYSTEM_CLOCK.now())
 
 
-async def _list(args: Namespace, backend: PersistenceBackend, query: RecordQuery) -> Outcome:
+def tail_query(args: Namespace) -> RecordQuery:
+    """Return what `inspect tail` was asked for."""
+    return _query(args, RecordKind(args.kind.replace("-", "_")), type_=args.type)
+
+
+async def run_query(args: Namespace, backend: PersistenceBackend, query: RecordQuery) -> Outcome:
+    """List the newest records that ``query`` matches."""
     page = await read_records(backend, query, args.limit)
     is_filtered = query != RecordQuery(kind=query.kind)
     return records_outcome(page, query.kind, oldest_first=not args.reverse, is_filtered=is_filtered)

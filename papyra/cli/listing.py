@@ -74,6 +74,11 @@ def records_outcome(
     )
 
 
+def record_line(record: Record) -> str:
+    """Return a record as one line of its own, with the cells of its row."""
+    return "  ".join(_row_of(record))
+
+
 def _row_of(record: Record) -> tuple[str, ...]:
     match record:
         case PersistedEvent():

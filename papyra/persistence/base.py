@@ -14,6 +14,7 @@ from papyra.exceptions import (
     PersistenceError,
 )
 from papyra.persistence.entries import Entry, WriterIdentity, entries_of_ready
+from papyra.persistence.following import POLL_SECONDS, follow
 from papyra.persistence.metrics import PersistenceMetrics
 from papyra.persistence.models import (
     CompactionReport,
@@ -209,6 +210,18 @@ class BasePersistence(ABC):
             if page.cursor is None or left == 0:
                 return
             query = replace(query, cursor=page.cursor)
+
+    def follow(
+        self, query: RecordQuery, *, poll_seconds: float = POLL_SECONDS, from_now: bool = True
+    ) -> AsyncIterator[Record]:
+        """Yield what ``query`` matches as it comes, oldest first and without end.
+
+        It begins behind ``query.cursor``; without one at the end of what is stored, or at the beginning with
+        ``from_now=False``. Looks every ``poll_seconds``. Nothing is repeated or skipped while others write,
+        rotate, compact or repair; only what retention takes before it is looked at is not seen. Raises
+        `PlaceLostError` where a repair left no place to go on from.
+        """
+        return follow(self, query, poll_seconds=poll_seconds, from_now=from_now)
 
     async def scan(
         self, depth: ScanDepth = ScanDepth.FULL, *, progress: ProgressCallback | None = None

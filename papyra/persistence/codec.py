@@ -26,6 +26,7 @@ from papyra.persistence.fields import (
 )
 from papyra.persistence.models import NOTHING, Record
 from papyra.persistence.quick import quick_body
+from papyra.persistence.quickread import quick_record
 from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
@@ -284,6 +285,11 @@ def decode_record(line: bytes) -> Record | None:
 
     Raises `RecordDecodeError` exactly where `decode_head` does.
     """
+    return quick_record(line) or decode_by_fields(line)
+
+
+def decode_by_fields(line: bytes) -> Record | None:
+    """Read what `decode_record` reads, field by field, whatever may be in it."""
     head = decode_head(line)
     if head.kind not in CLASSES:
         return None

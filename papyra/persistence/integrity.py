@@ -26,8 +26,8 @@ Stream = tuple[str, str]
 """``(incarnation, kind)``: what a sequence number counts in."""
 
 _NO_LIMITS: Mapping[Stream, int] = {}
-_LOSS_NOTES = frozenset({EventType.RECORDS_LOST.value, EventType.RECORDS_DROPPED.value})
-_TELLING = _LOSS_NOTES | {
+LOSS_NOTES = frozenset({EventType.RECORDS_LOST.value, EventType.RECORDS_DROPPED.value})
+_TELLING = LOSS_NOTES | {
     EventType.SYSTEM_STARTED.value,
     EventType.SYSTEM_STOPPED.value,
     EventType.INCARNATION_LOST.value,
@@ -187,7 +187,7 @@ class HistoryCheck:
         """
         if not _TELLING.isdisjoint([head.event_type for head in heads]):
             return ()
-        seqs, runs = [head.seq for head in heads], _runs(heads)
+        seqs, runs = [head.seq for head in heads], runs_of_heads(heads)
         ends: dict[Stream, int] = {}
         for stream, part in runs:
             sequence = self._sequences.get(stream)
@@ -310,7 +310,7 @@ class HistoryCheck:
         return lost
 
 
-def _runs(heads: Sequence[Head]) -> list[tuple[Stream, slice]]:
+def runs_of_heads(heads: Sequence[Head]) -> list[tuple[Stream, slice]]:
     """Return the stretches of neighbours that are of one stream, in order."""
     incarnation, kinds = heads[0].incarnation, [head.kind for head in heads]
     incarnations = [head.incarnation for head in heads]
@@ -329,7 +329,7 @@ def _runs(heads: Sequence[Head]) -> list[tuple[Stream, slice]]:
 
 def loss_note_of(head: Head) -> LossNote | None:
     """Return the loss note that this record is, ``None`` for any other record."""
-    if head.event_type not in _LOSS_NOTES or head.kind != RecordKind.EVENT:
+    if head.event_type not in LOSS_NOTES or head.kind != RecordKind.EVENT:
         return None
     return LossNote.from_payload(_plain(head.payload))
 

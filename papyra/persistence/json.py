@@ -9,12 +9,12 @@ from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.persistence._files.backend import FileBackend, Options
 from papyra.persistence._files.compaction import CompactionPlan, compact
 from papyra.persistence._files.fs import LOCAL_FS, FileSystem, stat_or_none
-from papyra.persistence._files.index import FileIndex
 from papyra.persistence._files.lock import StoreLock
-from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import MAX_QUARANTINE_BYTES
+from papyra.persistence._files.reading import Member, Members
 from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.scan import Place, scan_file
+from papyra.persistence._files.sidecar import sidecar_of
 from papyra.persistence._files.writer import FileWriter, FsyncPolicy, Outcome
 from papyra.persistence.backend import Capabilities
 from papyra.persistence.models import ScanDepth, StoreStats, as_word
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
         PersistenceRecoveryConfig,
         PersistenceRecoveryReport,
         PersistenceScanReport,
-        Record,
     )
-    from papyra.persistence.query import Page, ProgressCallback, RecordQuery
-    from papyra.persistence.retention import Removable, Removal, RetentionPolicy
+    from papyra.persistence.query import ProgressCallback
+    from papyra.persistence.retention import Removal, RetentionPolicy
 
 __all__ = ["FsyncPolicy", "JsonFilePersistence", "Overflow"]
 
@@ -45,8 +44,9 @@ __all__ = ["FsyncPolicy", "JsonFilePersistence", "Overflow"]
 class JsonFilePersistence(FileBackend):
     """Opening it touches nothing: a missing file is an empty store until the first append creates it.
 
-    Beside the file stand ``<file>.lock``, and ``<file>.quarantine/`` once a recovery took something out. One
-    process writes at a time; any number may read and scan meanwhile.
+    Beside the file stand ``<file>.lock``, an index that may be deleted (``<file>.idx``), and
+    ``<file>.quarantine/`` once a recovery took something out. One process writes at a time; any number may
+    read and scan meanwhile.
 
     ``overflow`` says what an append does that finds ``max_queue_bytes`` waiting; see `Overflow`. With
     ``compact_interval_seconds`` retention is made physical by itself, from the first append on, looked at so
@@ -92,10 +92,13 @@ class JsonFilePersistence(FileBackend):
             interval_seconds=options.fsync_interval_seconds,
             state=self._tracker,
         )
-        self._index = FileIndex(self._find)
 
     def _find(self) -> Place:
         return Place(self.name, self._fs, self._fs.resolve(self._absolute), self._clock)
+
+    def _members(self) -> Members:
+        place = self._find()
+        return Members((Member("", "", place, place.info()),))
 
     def _quarantine(self, place: Place, folder: str | None = None) -> Quarantine:
         return self._quarantine_in(folder, place, place.path.with_name(f"{place.path.name}.quarantine"))
@@ -116,14 +119,6 @@ class JsonFilePersistence(FileBackend):
 
     def _fail(self, error: BaseException) -> None:
         self._file.fail(error)
-
-    def _page(self, query: RecordQuery) -> Page[Record]:
-        self._index.refresh()
-        page = read_page(self._index, query, self._retention, self._clock.now())
-        if self._index.is_doubtful:
-            self._index.refresh()
-            page = read_page(self._index, query, self._retention, self._clock.now())
-        return page
 
     def _look(self, depth: ScanDepth, progress: ProgressCallback | None) -> PersistenceScanReport:
         place = self._find()
@@ -151,28 +146,20 @@ class JsonFilePersistence(FileBackend):
     ) -> CompactionReport:
         return compact(self._file, self._quarantine, self._encode_events, policy, removal, progress)
 
-    def _removable(self, removal: Removal) -> Sequence[Removable]:
-        self._index.refresh()
-        kinds = self._index.kinds.items()
-        return [columns.removable(self._retention.for_kind(kind), removal) for kind, columns in kinds]
-
     def _measure(self) -> StoreStats:
-        self._index.refresh()
         place = self._find()
-        leftover = stat_or_none(place.fs, place.unfinished)
+        paths = place.path, place.unfinished, sidecar_of(place.path)
+        found = (stat_or_none(place.fs, path) for path in paths)
         quarantined = self._quarantine(place).size()
         return StoreStats(
             backend=self.name,
-            kinds={kind: columns.stats() for kind, columns in self._index.kinds.items()},
-            total_bytes=self._index.size + quarantined + (leftover.size if leftover else 0),
+            kinds=self._index.stats(),
+            total_bytes=sum(info.size for info in found if info) + quarantined,
             quarantine_bytes=quarantined,
         )
 
     def _close_files(self) -> None:
         self._file.close()
-
-    def _close_index(self) -> None:
-        self._index.close()
 
 
 def _full_scan(

@@ -46,6 +46,22 @@ class RecordQuery:
             if (time := getattr(self, name)) is not None and not math.isfinite(time):
                 raise InvalidQueryError(f"{name} must be a finite time in epoch seconds, not {time!r}")
 
+    @property
+    def has_filter(self) -> bool:
+        """Whether some records of this kind do not match."""
+        return any(
+            value is not None
+            for value in (
+                self.system_id,
+                self.incarnation,
+                self.actor,
+                self.type,
+                self.reason,
+                self.since,
+                self.until,
+            )
+        )
+
     def matches(self, record: Record) -> bool:
         """Whether ``record`` is of this kind and passes every filter."""
         return (
@@ -93,10 +109,16 @@ def _subject_of(record: Record) -> _Subject:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R_co]):
-    """Records in the order asked for; ``cursor`` is ``None`` where nothing follows."""
+    """Records in the order asked for; ``cursor`` is ``None`` where nothing follows.
+
+    ``end`` is a cursor behind everything that was looked at, whether something follows yet or not; ``None``
+    where nothing is stored, or where the store gives none. It is good for any query of its kind, oldest
+    first too, and is what `PersistenceBackend.follow` goes on from.
+    """
 
     records: Sequence[R_co]
     cursor: str | None
+    end: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

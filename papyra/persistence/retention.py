@@ -210,6 +210,11 @@ def first_staying(
     """
     count = len(timestamps)
     first = AgeWalk().first_kept(count, timestamps.__getitem__, first_fitting, max_age_seconds, removal.now)
+    return capped(first, count, first_fitting, removal)
+
+
+def capped(first: int, count: int, first_fitting: int, removal: Removal) -> tuple[int, int]:
+    """Return what `first_staying` does, where without a cap ``first`` of ``count`` records would go."""
     if removal.max_share_by_age >= 1:
         return first, 0
     most = max(first_fitting, int(count * removal.max_share_by_age), 1)

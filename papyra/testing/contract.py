@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from papyra.testing.promises.appending import Appending, Identifying
 from papyra.testing.promises.checking import Recovering, Scanning, Starting
+from papyra.testing.promises.following import Following
 from papyra.testing.promises.payload import CarryingPayloads
 from papyra.testing.promises.reading import Filtering, Listing, Paging
 from papyra.testing.promises.retaining import Compacting, Counting, Retaining
@@ -17,6 +18,7 @@ class BackendContract(
     Listing,
     Filtering,
     Paging,
+    Following,
     Retaining,
     Compacting,
     Counting,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from papyra.exceptions import BackendClosedError, ConfigurationError, PersistenceError
 from papyra.persistence._files.fs import GivenUp, opened, translated
 from papyra.persistence._files.mounts import doubt_about
+from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import Quarantine
 from papyra.persistence._files.quarantine_reading import QuarantineReader
+from papyra.persistence._files.reading import StoreIndex
 from papyra.persistence._files.writer import FsyncPolicy
 from papyra.persistence.base import BasePersistence, Refused
 from papyra.persistence.drops import Drops
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from papyra.clock import Clock
     from papyra.persistence._files.fs import FileSystem
     from papyra.persistence._files.lock import StoreLock
+    from papyra.persistence._files.reading import Members
     from papyra.persistence._files.scan import Place
     from papyra.persistence._files.writer import Outcome
     from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
@@ -69,7 +72,7 @@ class Options(NamedTuple):
 
 
 class FileBackend(BasePersistence):
-    """A subclass brings a file writer and an index, and what is done with them in their threads."""
+    """A subclass brings a file writer, says which files there are, and what is done with them in threads."""
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class FileBackend(BasePersistence):
             let_go=self._let_go,
             clock=clock,
         )
+        self._index = StoreIndex(self._members)
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name} reader")
         self._trusted = TrustedClock(str(self._path), clock)
         self._keep_up(options.compact_interval_seconds)
@@ -138,8 +142,8 @@ class FileBackend(BasePersistence):
         """Let go of what is written to."""
 
     @abstractmethod
-    def _close_index(self) -> None:
-        """Let go of what is read from."""
+    def _members(self) -> Members:
+        """Return the files there are now."""
 
     @abstractmethod
     def _own_quarantine(self, folder: str | None) -> Quarantine:
@@ -211,10 +215,13 @@ class FileBackend(BasePersistence):
         return entries
 
     async def _read(self, query: RecordQuery) -> Page[Record]:
-        return await self._run_reading(lambda: self._page(query))
+        def job() -> Page[Record]:
+            now = self._clock.now()
+            return self._index.answer(
+                lambda sequence: read_page(sequence(query.kind), query, self._retention, now)
+            )
 
-    @abstractmethod
-    def _page(self, query: RecordQuery) -> Page[Record]: ...
+        return await self._run_reading(job)
 
     async def quarantined(self, folder: str | None = None) -> AsyncIterator[QuarantineEntry]:
         """Yield what lies in quarantine, or in ``folder``, the oldest first."""
@@ -296,13 +303,9 @@ class FileBackend(BasePersistence):
     def _submit_measuring(self, removal: Removal) -> Future[Sequence[Removable]]:
         def job() -> Sequence[Removable]:
             with translated(self._path):
-                return self._removable(removal)
+                return self._index.removable(self._retention, removal)
 
         return self._reader.submit(job)
-
-    @abstractmethod
-    def _removable(self, removal: Removal) -> Sequence[Removable]:
-        """Return how much of each kind could go."""
 
     def _compact_by_itself(self, removal: Removal, progress: ProgressCallback) -> CompactionReport:
         return self._numbering(lambda: self._make_room(self._retention, removal, _guarded(progress)))
@@ -342,7 +345,7 @@ class FileBackend(BasePersistence):
         try:
             await self._writer.aclose(self._finish)
         finally:  # behind what is being read, for which a caller with a deadline need not wait
-            closing = self._reader.submit(self._close_index)
+            closing = self._reader.submit(self._index.close)
             self._reader.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(closing))
 

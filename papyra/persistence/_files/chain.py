@@ -1,141 +1,143 @@
-"""The records of many files as if they were one: a `FileIndex` for each, and columns over all of them."""
+"""The records of one kind in files that follow each other, as one sequence."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from typing import TYPE_CHECKING
-
-from papyra.persistence._files.columns import Columns
-from papyra.persistence._files.index import FileIndex
-from papyra.persistence._files.ledger import Ledger
-from papyra.persistence._files.segments import parse_name
-from papyra.persistence.models import RecordKind
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Sequence
 
-    from papyra.persistence._files.folder import Folder
-    from papyra.persistence._files.scan import Place
-    from papyra.persistence.integrity import HistoryCheck
-
-SHIFT = 40
-_FIRST_NUMBER = 1 << 12  # those below are of the files of a published set
-_TWIN = 1 << 22
-_KINDS = 4
-_TRIES = 20
+    from papyra.persistence._files.index import Chunk, FileIndex, Spot
+    from papyra.persistence.models import RecordKind
 
 
-def _rank(kind: str) -> int:
-    kinds = [known.value for known in RecordKind]
-    return kinds.index(kind) if kind in kinds else len(kinds)
+class Span(NamedTuple):
+    """How much something is, in records and in bytes."""
+
+    records: int
+    size: int
 
 
-class Link:
-    """One file of the chain, and how much of it the columns have taken in."""
+class Chain:
+    """A record's place is how many of its kind stand before it.
 
-    def __init__(self, place: Place, number: int, at: int, ledger: Ledger) -> None:
-        self.number = number
-        segment = parse_name(place.path.name)
-        self.family = "" if segment is None else segment.family
-        self.place = at if segment is None else segment.number
-        self.index = FileIndex(lambda: place, ledger)
-        self.index.refresh()
-        self._generation = self.index.generation
-        self.taken = dict.fromkeys(RecordKind, 0)
+    Its key is the newest time up to it, by which records of several chains are put in one order: each chain
+    stays in its own. ``is_oldest``: it comes before all others, whatever its times.
+    """
 
-    def has_grown(self, kind: RecordKind) -> bool:
-        return len(self.index.kinds[kind]) > self.taken[kind]
+    def __init__(self, files: Sequence[FileIndex], kind: RecordKind, *, is_oldest: bool = False) -> None:
+        self.files = [file for file in files if file.count(kind)]
+        self.kind = kind
+        self.is_oldest = is_oldest
+        self.rows = [file.blocks.kinds[kind] for file in self.files]
+        self._starts = [0, *accumulate(rows.total for rows in self.rows)]
+        self._sizes = [0, *accumulate(rows.total_bytes for rows in self.rows)]
+        self._newest: list[float] | None = None
 
-    def goes_on(self) -> bool:
-        """Take in what was added; whether all that was there before still is."""
-        self.index.refresh()
-        return self.index.generation == self._generation
-
-
-class ChainIndex:
-    """Belongs to one reader thread; `refresh` it before each use. Offsets carry the number of their file."""
-
-    def __init__(self, find: Callable[[], Folder]) -> None:
-        self._find = find
-        self._links: dict[str, Link] = {}
-        self._forget()
-
-    def _forget(self) -> None:
-        self.close()
-        self._links = {}
-        self._numbers: dict[int, Link] = {}
-        self._orders: dict[RecordKind, list[Link]] = {kind: [] for kind in RecordKind}
-        self._ledger = Ledger(is_set=True)
-        self.kinds = {kind: Columns() for kind in RecordKind}
-        self.is_doubtful = False
-        """Whether a record was not there any more: the next `refresh` reads everything anew."""
-
-    @property
-    def history(self) -> HistoryCheck:
-        return self._ledger.history
+    def __len__(self) -> int:
+        return self._starts[-1]
 
     @property
     def size(self) -> int:
-        return sum(link.index.size for link in self._links.values())
+        return self._sizes[-1]
 
-    def refresh(self) -> None:
-        """Take in what was added, and let go of what retention took; anything else is read anew."""
-        for _ in range(_TRIES):
-            if not self.is_doubtful and self._go_on():
-                return
-            self._forget()
+    def place_of(self, spot: Spot) -> int:
+        """Return the place of a record that was found in one of the files."""
+        return self._starts[self.files.index(spot.file)] + spot.ordinal
 
-    def _go_on(self) -> bool:
-        folder = self._find()
-        listing = folder.listing()
-        names = [*map(str, listing.legacy), *(str(segment.name) for segment in listing.segments)]
-        for name in [name for name in self._links if name not in names]:
-            link = self._links.pop(name)
-            link.index.close()
-            del self._numbers[link.number]
-        for at, name in enumerate(names):
-            if name not in self._links:
-                self._add(folder.place_of(name), name, at)
-            elif not self._links[name].goes_on():
-                return False
-        return all(self._take(kind, [self._links[name] for name in names]) for kind in RecordKind)
+    def spot(self, place: int) -> Spot:
+        """Return the record at ``place``."""
+        at = bisect_right(self._starts, place) - 1
+        return self.files[at].spot(self.kind, place - self._starts[at])
 
-    def _add(self, place: Place, name: str, at: int) -> None:
-        number = self._number_of(name, at)
-        while number in self._numbers:
-            number += _TWIN
-        self._links[name] = self._numbers[number] = Link(place, number, at, self._ledger)
+    def chunks(
+        self, first: int, stop: int, since: float, until: float, *, is_backward: bool
+    ) -> Iterator[Chunk]:
+        """Yield the records from ``first`` to before ``stop``, without blocks where no time is in range."""
+        count = len(self.files)
+        for at in range(count - 1, -1, -1) if is_backward else range(count):
+            base = self._starts[at]
+            low, high = max(first, base), min(stop, self._starts[at + 1])
+            if low < high:
+                yield from self.files[at].chunks(
+                    self.kind, low - base, high - base, since, until, is_backward=is_backward
+                )
 
-    def _number_of(self, name: str, at: int) -> int:
-        """Return the number that offsets in a file carry: the higher, the later in its family."""
-        segment = parse_name(name)
-        return at if segment is None else _FIRST_NUMBER + segment.number * _KINDS + _rank(segment.kind)
+    def bytes_before(self, place: int) -> int:
+        """Return how many bytes the records before ``place`` have."""
+        if place == len(self):
+            return self.size
+        at = bisect_right(self._starts, place) - 1
+        rows, ordinal = self.rows[at], place - self._starts[at]
+        block = rows.block_of(ordinal)
+        lines = self.files[at].lines(self.kind, block).texts[: ordinal - rows.before(block)]
+        return self._sizes[at] + rows.bytes_before(block) + sum(map(len, lines)) + len(lines)
 
-    def _take(self, kind: RecordKind, links: list[Link]) -> bool:
-        """Bring the columns of one kind up to ``links``; false where more than the ends differ."""
-        wanted = [link for link in links if link.index.kinds[kind]]
-        had = self._orders[kind]
-        gone = had.index(wanted[0]) if wanted and wanted[0] in had else len(had)
-        stay = had[gone:]
-        if wanted[: len(stay)] != stay or any(link.has_grown(kind) for link in stay[:-1]):
-            return False
-        self.kinds[kind].forget_first(sum(link.taken[kind] for link in had[:gone]))
-        for link in wanted[max(len(stay) - 1, 0) :]:
-            columns = link.index.kinds[kind]
-            self.kinds[kind].extend(columns, link.taken[kind], link.number << SHIFT)
-            link.taken[kind] = len(columns)
-        self._orders[kind] = wanted
-        return True
+    def first_fitting(self, budget: int) -> int:
+        """Return the place from which on all have no more bytes than ``budget``."""
+        for at in range(len(self.files) - 1, -1, -1):
+            rows = self.rows[at]
+            if rows.total_bytes <= budget:
+                budget -= rows.total_bytes
+                continue
+            block = bisect_right(rows.bytes, rows.total_bytes - budget - 1)
+            fitting = rows.counts[block]
+            budget -= rows.total_bytes - rows.bytes[block]
+            for text in reversed(self.files[at].lines(self.kind, block).texts):
+                budget -= len(text) + 1
+                if budget < 0:
+                    break
+                fitting -= 1
+            return self._starts[at] + fitting
+        return 0
 
-    def line(self, kind: RecordKind, at: int, *, is_forward: bool = True) -> bytes | None:
-        """Return the line of the record ``at`` this place; ``None`` where its bytes changed since."""
-        number, offset = divmod(self.kinds[kind].offsets[at], 1 << SHIFT)
-        index = self._numbers[number].index
-        line = index.line(kind, bisect_left(index.kinds[kind].offsets, offset), is_forward=is_forward)
-        self.is_doubtful = self.is_doubtful or line is None
-        return line
+    def _newest_to(self) -> list[float]:
+        """Return the newest time before each file, and before the end."""
+        if self._newest is None:
+            self._newest = [-inf, *accumulate((rows.highest for rows in self.rows), max)]
+        return self._newest
 
-    def close(self) -> None:
-        """Let go of the files."""
-        for link in self._links.values():
-            link.index.close()
+    def keys(self, chunk: Chunk) -> list[float]:
+        """Return the key of each record of the block of ``chunk``."""
+        return self._keys(self.files.index(chunk.file), chunk.block)
+
+    def _keys(self, at: int, block: int) -> list[float]:
+        if self.is_oldest:
+            return [-inf] * self.rows[at].count(block)
+        highest = max(self._newest_to()[at], self.rows[at].highest_before(block))
+        keys = accumulate(self.files[at].times(self.kind, block), max, initial=highest)
+        next(keys)
+        return [*keys]
+
+    def key(self, place: int) -> float:
+        """Return the key of the record at ``place``."""
+        chunk = next(self.chunks(place, place + 1, -inf, inf, is_backward=False))
+        return self.keys(chunk)[chunk.low]
+
+    def place_at(self, key: float, *, beyond: bool) -> int:
+        """Return how many records have a lower key than this or, ``beyond``, one no higher."""
+        if self.is_oldest:
+            return 0 if key == -inf and not beyond else len(self)
+        found = self._block_at(key, beyond=beyond)
+        if found is None:
+            return len(self)
+        at, block = found
+        bisect = bisect_right if beyond else bisect_left
+        return self._starts[at] + self.rows[at].before(block) + bisect(self._keys(at, block), key)
+
+    def before(self, key: float) -> Span:
+        """Return what lies in the blocks before the first with this key, a finite one; nothing is read."""
+        found = None if self.is_oldest else self._block_at(key, beyond=False)
+        if found is None:
+            return Span(len(self), self.size)
+        at, block = found
+        rows = self.rows[at]
+        return Span(self._starts[at] + rows.before(block), self._sizes[at] + rows.bytes_before(block))
+
+    def _block_at(self, key: float, *, beyond: bool) -> tuple[int, int] | None:
+        """Return file and block of the first record with a key that is at least this or, ``beyond``, more."""
+        at = max((bisect_right if beyond else bisect_left)(self._newest_to(), key) - 1, 0)
+        return None if at == len(self.files) else (at, self.rows[at].block_reaching(key, beyond=beyond))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from array import array
+from heapq import merge
 from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
 from papyra.exceptions import StoreUnavailableError
-from papyra.persistence._files.columns import Columns, kind_and_time, merged_order
+from papyra.persistence._files import sidecar
+from papyra.persistence._files.blocks import KINDS
 from papyra.persistence._files.edits import RETENTION
 from papyra.persistence._files.fs import opened
 from papyra.persistence._files.ledger import CAUSE_DAMAGED
@@ -21,6 +23,7 @@ from papyra.persistence._files.scan import LEGACY
 from papyra.persistence._files.tally import Tally
 from papyra.persistence.integrity import loss_note_of
 from papyra.persistence.models import CompactionReport, LossNote, RecordKind, ScanDepth
+from papyra.persistence.retention import first_staying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,14 +40,15 @@ if TYPE_CHECKING:
     HeaderOf = Callable[[FileScan], bytes]
 
 _log = logging.getLogger(__name__)
-_KINDS = {kind.value: kind for kind in RecordKind}
 
 
 class _Kind:
-    """What compaction knows of one kind beyond its columns."""
+    """The records of one kind as columns of numbers, in the order of the scan, and which of them go."""
 
     def __init__(self) -> None:
-        self.columns = Columns()
+        self.offsets = array("Q")
+        self.lengths = array("I")
+        self.timestamps = array("d")
         self.endings = array("B")
         self.seqs = array("Q")
         self.streams = array("I")
@@ -53,27 +57,59 @@ class _Kind:
         self.is_going = bytearray()
         self._staying: dict[int, tuple[int, int]] | None = None
 
+    def __len__(self) -> int:
+        return len(self.offsets)
+
     def let_go(self, families: Sequence[str], policy: RetentionPolicy, removal: Removal) -> int:
         """Decide that the oldest go, in store order: ``families``, one for each file, by time.
 
         Returns how many were held back.
         """
-        self.is_going = bytearray(len(self.columns))
-        if len(set(families)) <= 1:
-            first, held_back = self.columns.first_staying(policy, removal)
-            self.is_going[:first] = b"\1" * first
-            return held_back
-        order = merged_order(self.columns.timestamps, [families[file] for file in self.files])
-        first, held_back = self.columns.in_order(order).first_staying(policy, removal)
+        order: Sequence[int] = range(len(self))
+        timestamps = self.timestamps
+        if len(set(families)) > 1:
+            order = array("I", self._merged(families))
+            timestamps = array("d", (timestamps[at] for at in order))
+        fitting = self._first_fitting(order, policy)
+        first, held_back = first_staying(timestamps, fitting, policy.max_age_seconds, removal)
+        self.is_going = bytearray(len(self))
         for at in order[:first]:
             self.is_going[at] = 1
         return held_back
+
+    def _merged(self, families: Sequence[str]) -> Iterator[int]:
+        """Yield the places of the records of several writers in the order in which they are read."""
+        return (
+            at for _, _, at in merge(*(self._keyed(families, family) for family in sorted(set(families))))
+        )
+
+    def _keyed(self, families: Sequence[str], family: str) -> Iterator[tuple[float, str, int]]:
+        highest = -inf
+        for at, file in enumerate(self.files):
+            if families[file] == family:
+                highest = highest if family == LEGACY else max(highest, self.timestamps[at])
+                yield highest, family, at
+
+    def _first_fitting(self, order: Sequence[int], policy: RetentionPolicy) -> int:
+        first = 0 if policy.max_records is None else max(len(self) - policy.max_records, 0)
+        if policy.max_total_bytes is None:
+            return first
+        budget, fitting = policy.max_total_bytes, len(self)
+        while fitting > first and self.lengths[order[fitting - 1]] < budget:
+            fitting -= 1
+            budget -= self.lengths[order[fitting]] + 1
+        return fitting
 
     def going(self) -> Iterator[int]:
         at = self.is_going.find(1)
         while at >= 0:
             yield at
             at = self.is_going.find(1, at + 1)
+
+    def lines_going(self) -> Iterator[tuple[int, int, int, int]]:
+        """Yield file, offset, length and ending of each that goes, in the order of the scan."""
+        for at in self.going():
+            yield self.files[at], self.offsets[at], self.lengths[at], self.endings[at]
 
     def staying(self, stream: int | None) -> tuple[float, float]:
         """Return the lowest and the highest number of ``stream`` among the records that stay."""
@@ -133,18 +169,19 @@ class CompactionPlan:
             )
 
     def _collect(self, file: FileScan, piece: Piece) -> None:
-        found = kind_and_time(piece)
-        if found is None:
+        head = piece.head
+        if head is None or head.kind not in KINDS:  # a kind that only a newer version knows
             return
-        name, timestamp = found
-        kind, head = self._kinds[name], piece.head
-        note = None if head is None else loss_note_of(head)
+        kind = self._kinds[KINDS[head.kind]]
+        note = loss_note_of(head)
         if note is not None:
-            kind.notes[len(kind.columns)] = note
-        stream = ("", "") if head is None or not head.seq else (head.incarnation, head.kind)
-        kind.columns.add(piece, timestamp)
+            kind.notes[len(kind)] = note
+        stream = (head.incarnation, head.kind) if head.seq else ("", "")
+        kind.offsets.append(piece.offset)
+        kind.lengths.append(len(piece.text))
+        kind.timestamps.append(head.timestamp)
         kind.endings.append(piece.ending)
-        kind.seqs.append(0 if head is None else head.seq)
+        kind.seqs.append(head.seq)
         kind.streams.append(self._streams.setdefault(stream, len(self._streams)))
         kind.files.append(self._numbers.setdefault(file.place.path, len(self._numbers)))
 
@@ -166,7 +203,7 @@ class CompactionPlan:
 
     def _spare(self) -> None:
         """Leave files alone of which too little would go."""
-        going = self._count(lambda kind, at: kind.columns.lengths[at] + kind.endings[at])
+        going = self._count(lambda kind, at: kind.lengths[at] + kind.endings[at])
         for file in self.scan.files:
             number = self._numbers.get(file.place.path, -1)
             if number in going and not file.is_worth_it(going[number], is_all=self._goes_wholly(number)):
@@ -206,7 +243,7 @@ class CompactionPlan:
 
     def explains(self, note: LossNote) -> bool:
         """Whether its gap lies between records that stay, or at their end, where more may come."""
-        name = _KINDS.get(note.kind)
+        name = KINDS.get(note.kind)
         if name is None:
             return True  # of a kind that only a newer version knows
         lowest, highest = self._kinds[name].staying(self._streams.get((note.incarnation, note.kind)))
@@ -215,15 +252,11 @@ class CompactionPlan:
     def _remove_going(self) -> None:
         files = {self._numbers.get(file.place.path, -1): file for file in self.rewritten}
         unended: dict[int, set[int]] = {}
-        for kind in self._kinds.values():
-            for at in kind.going():
-                file = files.get(kind.files[at])
-                if file is None:
-                    continue
-                offset, length, ending = kind.columns.offsets[at], kind.columns.lengths[at], kind.endings[at]
-                file.check.edits.remove_line(offset, length, ending, RETENTION)
+        for number, offset, length, ending in merge(*(kind.lines_going() for kind in self._kinds.values())):
+            if number in files:
+                files[number].check.edits.remove_line(offset, length, ending, RETENTION)
                 if not ending:
-                    unended.setdefault(kind.files[at], set()).add(offset + length)
+                    unended.setdefault(number, set()).add(offset + length)
         for number, offsets in unended.items():
             files[number].check.edits.withdraw_inserts(offsets)
         for file in self.rewritten:
@@ -238,7 +271,7 @@ class CompactionPlan:
             for at, is_going in enumerate(kind.is_going):
                 if kind.files[at] == number and not is_going:
                     incarnation, _ = streams[kind.streams[at]]
-                    tally.add(incarnation, kind.seqs[at], kind.columns.timestamps[at])
+                    tally.add(incarnation, kind.seqs[at], kind.timestamps[at])
         return tally
 
     def losses(self) -> list[LossNote]:
@@ -258,11 +291,11 @@ class CompactionPlan:
         return size if seal is None else size + len(seal(size, "0" * 64))
 
     def _times_going(self) -> Iterator[float]:
-        return (kind.columns.timestamps[at] for kind in self._kinds.values() for at in kind.going())
+        return (kind.timestamps[at] for kind in self._kinds.values() for at in kind.going())
 
     def report(self, *, dry_run: bool, notes: int = 0, note_bytes: int = 0) -> CompactionReport:
         """Say exactly what goes, or went; ``notes`` came in its place."""
-        before = sum(len(kind.columns) for kind in self._kinds.values())
+        before = sum(len(kind) for kind in self._kinds.values())
         removed = {name: sum(kind.is_going) for name, kind in self._kinds.items()}
         changed = [*self.rewritten, *self.dropped]
         quarantined = sum(removal.span.length for file in changed for removal in file.check.edits.removals())
@@ -317,6 +350,7 @@ def compact(
     _remove([file.place for file in plan.dropped])
     for file in plan.rewritten:  # the oldest first, so that a crash leaves no hole
         writer.replace(file.place, chain(_output(file), (added,)), progress, file.seal())
+        writer.rebuild_index(file.place)
     if added:
         writer.adopt(entries)
     return report
@@ -324,6 +358,7 @@ def compact(
 
 def _remove(places: list[Place]) -> None:
     for place in places:
+        sidecar.remove(place.fs, place.path)
         place.fs.remove(place.path)
     for place in places[:1]:
         place.fs.sync_folder(place.path.parent)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 RETENTION = ""
 """The reason for bytes that were told to go and need no quarantine."""
@@ -88,7 +89,9 @@ class Edits:
         self._lengths.append(length)
         self._reasons.append(code)
 
-    def _sorted(self) -> list[int]:
+    def _sorted(self) -> Sequence[int]:
+        if all(before < after for before, after in pairwise(self._offsets)):
+            return range(len(self))
         # an insert goes before the removal that begins at the same byte
         return sorted(range(len(self)), key=lambda index: (self._offsets[index], self._lengths[index] > 0))
 

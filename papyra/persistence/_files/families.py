@@ -11,6 +11,7 @@ from papyra.persistence._files.carrying import notes_to_carry
 from papyra.persistence._files.family import FamilyWriter, InDoubtError
 from papyra.persistence._files.folder import ends_of, most_told, refuse_shared, store_lock, writer_lock
 from papyra.persistence._files.fs import opened, store_error
+from papyra.persistence._files.keeper import rebuild
 from papyra.persistence._files.known import KnownIdentities, by_kind, sift
 from papyra.persistence._files.locked import LockedWriter
 from papyra.persistence._files.quarantine import set_leftover_aside
@@ -18,6 +19,7 @@ from papyra.persistence._files.rewrite import make_name_durable, renew, rewrite
 from papyra.persistence._files.sealed import SegmentScan
 from papyra.persistence._files.segments import LOCK_NAME, SegmentName
 from papyra.persistence._files.setscan import scan_set
+from papyra.persistence._files.sidecar import discard, remove
 from papyra.persistence._files.tally import FOOTER_ROOM
 from papyra.persistence._files.writer import FsyncPolicy, Outcome
 from papyra.persistence.codec import FORMAT, encode_header
@@ -218,6 +220,7 @@ class FamiliesWriter(LockedWriter["Folder"]):
                 self._give_back(entries)
                 raise
         for segment in going:
+            remove(folder.fs, folder.path / str(segment.name))
             folder.fs.remove(folder.path / str(segment.name))
         folder.fs.sync_folder(folder.path)
 
@@ -298,11 +301,24 @@ class FamiliesWriter(LockedWriter["Folder"]):
         """Put ``parts`` in a file's place; a name that twice may not last ends the writer."""
         with self._guard:
             self.drop()
+            self.forget_index(place)
             rewrite(place, parts, progress, seal)
             try:
                 make_name_durable(place)
             except OSError as error:
                 raise self._fail(error) from error
+
+    def forget_index(self, place: Place) -> None:
+        discard(place.fs, place.path)
+
+    def rebuild_index(self, place: Place) -> None:
+        rebuild(place)
+
+    def _finish(self) -> None:
+        families = list(self._families.values())
+        super()._finish()
+        for family in families:
+            family.keep_index()
 
     def drop(self) -> None:
         with self._guard:

@@ -13,8 +13,10 @@ from papyra.persistence import codec
 from papyra.persistence._files.appending import AppendFile
 from papyra.persistence._files.folder import read_footer
 from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
+from papyra.persistence._files.keeper import IndexKeeper
 from papyra.persistence._files.lines import LineReader, Sort, find_header
 from papyra.persistence._files.segments import SegmentName
+from papyra.persistence._files.sidecar import discard
 from papyra.persistence._files.tally import FOOTER_ROOM, Tally
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class FamilyWriter:
         self._start = 0
         self._tally: Tally | None = None
         self._digest: hashlib._Hash | None = None
+        self._keeper = IndexKeeper()
         self._is_shaken = False
         self.has_rotated = False
         """Whether a segment was begun since this was last set to false."""
@@ -107,6 +110,7 @@ class FamilyWriter:
         self._file = self._opened(place, None)
         self._start = 0 if header is None else header.end + header.ending
         self._name, self._tally, self._digest = last, None, None
+        self._keeper.begin(place, self._file.end)
         return self._file
 
     def _opened(self, place: Place, header: Callable[[], bytes] | None) -> AppendFile:
@@ -140,7 +144,10 @@ class FamilyWriter:
             base=name.base,
             doubtful_from=doubtful_from,
         )
-        self._file = self._opened(self._folder.place_of(name), lambda: header)
+        place = self._folder.place_of(name)
+        self._file = self._opened(place, lambda: header)
+        self._keeper.forget()
+        self._keeper.begin(place, self._file.end)
         self._name, self._start = name, len(header)
         self._tally, self._digest = Tally(), hashlib.sha256(header)
         self.has_rotated = self.has_rotated or name.number > 1
@@ -167,6 +174,7 @@ class FamilyWriter:
             return
         self._is_shaken = False
         self._count((), entries, data)
+        self._keeper.add(self._folder.place_of(self._name), entries, data, file.end)
 
     def _rotate(self, file: AppendFile) -> None:
         """Seal the segment, and begin the next."""
@@ -192,6 +200,7 @@ class FamilyWriter:
         except OSError as error:
             self._start_anew(file, (), error, end=end)
             return None
+        self._keeper.save(self._folder.place_of(self._name), file.end)
         self._file = None
         file.close()
         return tally.records
@@ -228,6 +237,8 @@ class FamilyWriter:
                 self._folder.fs.remove(self._folder.place_of(old.following(kept)).path)
             raise InDoubtError(str(failure)) from failure
         file.close(keeping=synced)
+        with suppress(OSError):
+            discard(place.fs, place.path)
         self._count(unsynced, entries, data)
 
     def _count(self, pieces: Sequence[Piece], entries: Sequence[Entry], data: bytes) -> None:
@@ -255,6 +266,12 @@ class FamilyWriter:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+    def keep_index(self) -> None:
+        """Put the index of the family's last segment beside it."""
+        place = self._folder.place_of(self._name)
+        with suppress(OSError):
+            self._keeper.save(place, place.fs.stat(place.path).size)
 
     def abandon(self) -> None:
         """Let go of the file as it is."""

@@ -31,6 +31,8 @@ class Segment(NamedTuple):
     name: SegmentName
     size: int
     modified: float
+    key: tuple[int, int]
+    """Which file it is, whatever its name."""
 
 
 class Listing(NamedTuple):
@@ -84,7 +86,7 @@ class Folder:
             except FileNotFoundError:  # retention took it just now
                 continue
             if found.is_file:
-                segments.append(Segment(name, found.size, found.modified))
+                segments.append(Segment(name, found.size, found.modified, found.key))
             else:
                 strange.append(name)
         return Listing(

@@ -85,7 +85,7 @@ class KnownIdentities:
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Remember what was written; whatever this writer numbered itself is in no file it has not read."""
-        for run in _runs(entries):
+        for run in runs_of(entries):
             incarnation, kind, first = run[0].incarnation, run[0].kind, run[0].seq
             if run[0].is_ours:
                 self._fresh.add(incarnation)
@@ -102,7 +102,7 @@ class KnownIdentities:
                 self._floors[incarnation, kind] = floor
 
 
-def _runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+def runs_of(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     """Yield the longest stretches of neighbouring numbers of one incarnation and kind."""
     start = 0
     for at in range(1, len(entries)):

@@ -111,7 +111,8 @@ class LineReader:
         self.is_framed = is_framed
         self.position = 0
         """How far the pieces given so far reach: where to go on once the file has grown."""
-        self._is_midline = False
+        self.is_midline = False
+        """Whether that is inside a line, whose rest is then judged by itself."""
 
     def pieces(self, source: Source, end: int, *, is_growing: bool = False) -> Iterator[Piece]:
         """Yield the pieces from `position` up to ``end``.
@@ -184,8 +185,8 @@ class LineReader:
     def _line(self, text: bytes, newline: int) -> Iterable[Piece]:
         offset = self.position
         self.position += len(text) + newline
-        if self._is_midline:
-            self._is_midline = False
+        if self.is_midline:
+            self.is_midline = False
             if newline and text in {b"", b"\r"}:
                 return ()  # only the end of the line whose record was given before
             return (piece._replace(is_line=False) for piece in self._judge(text, offset, newline))
@@ -255,7 +256,7 @@ class LineReader:
         for start, stop in find_frames(text):
             cut = max(cut, stop) if stop < len(text) else start
         self.position += cut
-        self._is_midline = True
+        self.is_midline = True
         rest, text = text[cut:], text[:cut]
         for piece in self._salvage(text, offset, 0):
             yield piece._replace(is_line=False)
@@ -267,7 +268,7 @@ class LineReader:
         while pieces and not pieces[-1].is_sound:
             pieces.pop()
         self.position = pieces[-1].end if pieces else start
-        self._is_midline = bool(pieces)
+        self.is_midline = bool(pieces)
         yield from pieces
 
 

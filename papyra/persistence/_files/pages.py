@@ -1,79 +1,124 @@
-"""Pages out of an index, and cursors that find their record again after the file was rewritten."""
+"""Pages out of indexes, and cursors that find their record again after its file was rewritten."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
-from papyra.exceptions import InvalidQueryError, PersistenceError, RecordDecodeError
+import msgspec
+
+from papyra.exceptions import InvalidQueryError, PlaceLostError, RecordDecodeError
 from papyra.persistence import codec
+from papyra.persistence._files.index import identity_of
+from papyra.persistence._files.kept import first_kept
+from papyra.persistence._files.merged import later
+from papyra.persistence._files.segments import parse_name
 from papyra.persistence.query import Page
+from papyra.persistence.quickread import quick_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from papyra.persistence._files.columns import Columns
-    from papyra.persistence.integrity import HistoryCheck
-    from papyra.persistence.models import Record, RecordKind
+    from papyra.persistence._files.chain import Chain
+    from papyra.persistence._files.index import Chunk, FileIndex, Spot
+    from papyra.persistence._files.merged import Cut, KindSequence
+    from papyra.persistence.models import Record
     from papyra.persistence.query import RecordQuery
     from papyra.persistence.retention import RetentionPolicy
 
-
-class Index(Protocol):
-    """Where the records of a store are, and what they were when they were read."""
-
-    @property
-    def kinds(self) -> Mapping[RecordKind, Columns]: ...
-    @property
-    def history(self) -> HistoryCheck: ...
-    def line(self, kind: RecordKind, at: int, *, is_forward: bool = True) -> bytes | None: ...
+_LEAST = 64
+_FOLLOWED, _PRECEDED = "n", "p"
 
 
-class _Cursor(NamedTuple):
-    """The last record given: where it stood, what it was, and the checksum of the one that follows it."""
+class _Mark(NamedTuple):
+    """A record: the file and place where it stood, what it was, and the checksum of the one beside it.
 
+    ``beside`` begins with ``n`` for the next one of its chain, with ``p`` for the one before, which is the
+    better witness where a page may end the history; ``p`` alone: there was none.
+    """
+
+    file: str
     offset: int
     checksum: int
-    following: int
+    beside: str
     seq: int
     incarnation: str
 
-    def __str__(self) -> str:
-        return f"{self.offset}.{self.checksum:x}.{self.following:x}.{self.seq}.{self.incarnation}"
 
-    @classmethod
-    def parse(cls, raw: str) -> _Cursor:
-        try:
-            offset, checksum, following, seq, incarnation = raw.split(".", 4)
-            return cls(int(offset), int(checksum, 16), int(following, 16), int(seq), incarnation)
-        except ValueError as error:
-            raise InvalidQueryError(f"not a cursor of a file store: {raw[:100]!r}") from error
+def _parse(raw: str) -> list[_Mark]:
+    """Read a cursor: the mark of the last record given, then of the one before it in every other chain.
+
+    So a record that another writer stores late, with an earlier time, is neither skipped nor repeated.
+    """
+    try:
+        marks = msgspec.json.decode(raw, type=list[_Mark])
+        if marks and all(
+            mark.beside[0] in {_FOLLOWED, _PRECEDED} and _neighbour(mark) >= 0 for mark in marks
+        ):
+            return marks
+    except (msgspec.DecodeError, ValueError, IndexError) as error:
+        raise InvalidQueryError(f"not a cursor of a file store: {raw[:100]!r}") from error
+    raise InvalidQueryError(f"not a cursor of a file store: {raw[:100]!r}")
 
 
-def read_page(index: Index, query: RecordQuery, policy: RetentionPolicy, now: float) -> Page[Record]:
+def _neighbour(mark: _Mark) -> int:
+    return int(mark.beside[1:] or "0", 16)
+
+
+def read_page(stored: KindSequence, query: RecordQuery, policy: RetentionPolicy, now: float) -> Page[Record]:
     """Return the records that ``query`` asks for, of those that retention keeps."""
-    first = index.kinds[query.kind].first_kept(policy.for_kind(query.kind), now)
+    first, stop = first_kept(stored, policy.for_kind(query.kind), now), stored.end
+    if query.cursor is not None:
+        cut = _find_cut(stored, query, _parse(query.cursor))
+        first, stop = (first, cut) if query.newest_first else (later(first, cut), stop)
+    since = -inf if query.since is None else query.since
+    until = inf if query.until is None else query.until
+    chunks = stored.chunks(first, stop, since=since, until=until, is_backward=query.newest_first)
+    return _page_of(stored, chunks, query, first)
+
+
+def _page_of(
+    stored: KindSequence, chunks: Iterable[tuple[int, Chunk]], query: RecordQuery, first: Cut
+) -> Page[Record]:
     found: list[Record] = []
-    last = -1
-    for at, record in _matches(index, query, first):
-        if len(found) == query.limit:
-            return Page(tuple(found), str(_cursor_at(index, query, last, found[-1])))
-        found.append(record)
-        last = at
-    return Page(tuple(found), None)
+    last: tuple[int, Chunk, int] | None = None
+    limit, matches = query.limit, query.matches if query.has_filter else None
+    for number, chunk in chunks:
+        for places, records in _records(chunk, limit + 1 - len(found), is_backward=query.newest_first):
+            if matches is None and records and len(found) + len(records) <= limit:
+                found += records
+                last = number, chunk, places[-1]
+                continue
+            for at, record in zip(places, records, strict=True):
+                if matches is not None and not matches(record):
+                    continue
+                if len(found) == limit and last is not None:
+                    number, chunk, at = last  # noqa: PLW2901  # the last one given
+                    cursor = _cursor_at(stored, number, chunk.spot(at), is_followed=not query.newest_first)
+                    return Page(tuple(found), cursor, cursor)
+                found.append(record)
+                last = number, chunk, at
+    end = (stored.first_after(first) if query.newest_first else None) or stored.last()
+    if end is None:
+        return Page(tuple(found), None, query.cursor)
+    return Page(tuple(found), None, _cursor_at(stored, *end, is_followed=False))
 
 
-def _matches(index: Index, query: RecordQuery, first: int) -> Iterator[tuple[int, Record]]:
-    columns = index.kinds[query.kind]
-    for at in _positions(index, query, first):
-        timestamp = columns.timestamps[at]
-        if query.since is not None and timestamp < query.since:
-            continue
-        if query.until is not None and timestamp >= query.until:
-            continue
-        line = index.line(query.kind, at, is_forward=not query.newest_first)
-        record = None if line is None else _decode(line)
-        if record is not None and query.matches(record):
-            yield at, record
+def _records(
+    chunk: Chunk, wanted: int, *, is_backward: bool
+) -> Iterator[tuple[Sequence[int], Sequence[Record]]]:
+    """Yield the records of ``chunk`` and their places, read so many at a time as may be wanted."""
+    texts, low, high = chunk.lines.texts, chunk.low, chunk.high
+    while low < high:
+        part = range(max(low, high - wanted), high) if is_backward else range(low, min(high, low + wanted))
+        low, high = (low, part.start) if is_backward else (part.stop, high)
+        wanted = max(wanted, _LEAST)
+        lines, places = texts[part.start : part.stop], [*part]
+        records = quick_records(b"\n".join(lines), len(lines))
+        if records is None:
+            found = [(at, record) for at, line in zip(part, lines, strict=True) if (record := _decode(line))]
+            places, records = [at for at, _ in found], [record for _, record in found]
+        yield (places[::-1], records[::-1]) if is_backward else (places, records)
 
 
 def _decode(line: bytes) -> Record | None:
@@ -83,71 +128,74 @@ def _decode(line: bytes) -> Record | None:
         return None
 
 
-def _positions(index: Index, query: RecordQuery, first: int) -> range:
-    count = len(index.kinds[query.kind])
-    if query.newest_first:
-        start = count if query.cursor is None else _find(index, query, _Cursor.parse(query.cursor))
-        return range(start - 1, first - 1, -1)
-    start = -1 if query.cursor is None else _find(index, query, _Cursor.parse(query.cursor))
-    return range(max(start + 1, first), count)
+def _cursor_at(stored: KindSequence, number: int, spot: Spot, *, is_followed: bool) -> str:
+    place = stored.chains[number].place_of(spot)
+    marks = [_mark(stored.chains[number], place, spot, is_followed=is_followed)]
+    for at, before in enumerate(stored.cut_before(number, place)):
+        if at != number and before:
+            chain = stored.chains[at]
+            marks.append(_mark(chain, before - 1, chain.spot(before - 1), is_followed=False))
+    return msgspec.json.encode(marks).decode()
 
 
-def _cursor_at(index: Index, query: RecordQuery, at: int, record: Record) -> _Cursor:
-    columns = index.kinds[query.kind]
-    following = at - 1 if query.newest_first else at + 1
-    return _Cursor(
-        columns.offsets[at],
-        columns.checksums[at],
-        columns.checksums[following],
-        record.seq,
-        record.incarnation,
-    )
+def _mark(chain: Chain, place: int, spot: Spot, *, is_followed: bool) -> _Mark:
+    incarnation, seq = identity_of(spot.text)
+    beside = _FOLLOWED if is_followed and place + 1 < len(chain) else _PRECEDED
+    if beside == _FOLLOWED or place:
+        beside += f"{chain.spot(place + 1 if beside == _FOLLOWED else place - 1).checksum:x}"
+    return _Mark(spot.file.name, spot.offset, spot.checksum, beside, seq, incarnation)
 
 
-def _find(index: Index, query: RecordQuery, cursor: _Cursor) -> int:
-    """Return where the cursor's record stands now; before all others where retention took it away."""
-    columns = index.kinds[query.kind]
-    at = columns.place_of(cursor.offset)
-    if at < len(columns) and (columns.offsets[at], columns.checksums[at]) == (cursor.offset, cursor.checksum):
-        return at
+def _find_cut(stored: KindSequence, query: RecordQuery, marks: Sequence[_Mark]) -> Cut:
+    """Return the cut at which the query goes on; of a chain that came since, nothing was given yet."""
+    is_beyond_oldest = parse_name(marks[0].file) is not None
+    cut = [len(chain) if chain.is_oldest and is_beyond_oldest else 0 for chain in stored.chains]
+    for at, mark in enumerate(marks):
+        found = _find(stored, mark)
+        if found is not None:
+            number, place = found
+            cut[number] = max(cut[number], place if query.newest_first and at == 0 else place + 1)
+    return cut
+
+
+def _find(stored: KindSequence, mark: _Mark) -> tuple[int, int] | None:
+    """Return the chain and the place of the mark's record now, ``None`` where retention took it away."""
+    for number, chain in enumerate(stored.chains):
+        for file in chain.files:
+            spot = file.at_offset(stored.kind, mark.offset) if file.name == mark.file else None
+            if spot is not None and spot.checksum == mark.checksum:
+                return number, chain.place_of(spot)
     moved = [
-        at for at in _same_checksum(index, query.kind, cursor) if _is_record(index, query.kind, at, cursor)
+        (number, chain.place_of(spot))
+        for number, chain in enumerate(stored.chains)
+        for file in chain.files
+        for spot in file.search(stored.kind, mark.checksum, mark.incarnation, mark.seq)
     ]
-    if len(moved) == 1 and _is_followed_as_before(index, query, moved[0], cursor):
+    if len(moved) == 1 and _stands_beside(stored.chains[moved[0][0]], moved[0][1], mark.beside):
         return moved[0]
-    if not moved and _went_by_retention(index, query.kind, cursor):
-        return 0 if query.newest_first else -1
-    raise PersistenceError(
+    if not moved and _went_by_retention(stored, mark):
+        return None
+    raise PlaceLostError(
         "the store was rewritten and the place of this page is lost: begin again without cursor"
     )
 
 
-def _same_checksum(index: Index, kind: RecordKind, cursor: _Cursor) -> Iterator[int]:
-    checksums = index.kinds[kind].checksums
-    at = -1
-    while True:
-        try:
-            at = checksums.index(cursor.checksum, at + 1)
-        except ValueError:
-            return
-        yield at
+def _stands_beside(chain: Chain, place: int, beside: str) -> bool:
+    if beside[0] == _FOLLOWED:
+        return place + 1 < len(chain) and f"n{chain.spot(place + 1).checksum:x}" == beside
+    return place == 0 or f"p{chain.spot(place - 1).checksum:x}" == beside
 
 
-def _is_record(index: Index, kind: RecordKind, at: int, cursor: _Cursor) -> bool:
-    line = index.line(kind, at)
-    record = None if line is None else _decode(line)
-    return record is not None and (record.incarnation, record.seq) == (cursor.incarnation, cursor.seq)
-
-
-def _is_followed_as_before(index: Index, query: RecordQuery, at: int, cursor: _Cursor) -> bool:
-    columns = index.kinds[query.kind]
-    if query.newest_first:
-        return at == 0 or columns.checksums[at - 1] == cursor.following
-    return at + 1 < len(columns) and columns.checksums[at + 1] == cursor.following
-
-
-def _went_by_retention(index: Index, kind: RecordKind, cursor: _Cursor) -> bool:
-    if not cursor.seq or index.history.is_noted(cursor.incarnation, kind, cursor.seq):
+def _went_by_retention(stored: KindSequence, mark: _Mark) -> bool:
+    stream = (mark.incarnation, stored.kind.value)
+    if not mark.seq or any(file.blocks.is_noted(*stream, mark.seq) for file in stored.files):
         return False
-    first = index.history.first_seq(cursor.incarnation, kind)
-    return first == 0 or cursor.seq < first
+    if mark.beside[0] == _PRECEDED and any(_has_before(file, stored, mark) for file in stored.files):
+        return False  # the one before it is still here: what took the record was no retention
+    held = [file.blocks.numbers[stream] for file in stored.files if stream in file.blocks.numbers]
+    first = min((numbers.first for numbers in held if numbers.first), default=0)
+    return first == 0 or mark.seq < first
+
+
+def _has_before(file: FileIndex, stored: KindSequence, mark: _Mark) -> bool:
+    return file.has_checksum(stored.kind, _neighbour(mark))

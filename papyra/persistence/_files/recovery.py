@@ -60,6 +60,14 @@ class Writer(Protocol):
 
     def adopt(self, entries: Sequence[Entry]) -> None: ...
     def drop(self) -> None: ...
+    def forget_index(self, place: Place) -> None:
+        """Take the index of a file away, which is about to be changed elsewhere than at its end."""
+        ...
+
+    def rebuild_index(self, place: Place) -> None:
+        """Put an index beside a file as it is now."""
+        ...
+
     def replace(
         self,
         place: Place,
@@ -183,7 +191,12 @@ class Recovery:
         for file in edited:
             if file is not home:
                 self._change(file, edits[file.place.path], b"", has_losses=False)
-        return [*(file.place.path for file in edited), *self.fill_gaps(scan)]
+        changed = [file.place.path for file in edited]
+        made = self.fill_gaps(scan)
+        for file in files:
+            if file in edited or file is home or file.has_stale_index:
+                self._writer.rebuild_index(file.place)
+        return [*changed, *made]
 
     def _keep(self, scan: StoreScan, file: FileScan, edits: Edits, losses: list[LossNote]) -> None:
         place, quarantine = file.place, self._quarantine(file.place)
@@ -216,6 +229,7 @@ class Recovery:
             parts = chain(edits.output(file.end), (added,))
             self._writer.replace(file.place, parts, self._progress, seal)
         else:
+            self._writer.forget_index(file.place)
             with opened(file.place.fs, file.place.path, Access.APPEND) as fd:
                 self._change_tail(fd, change[0], change[1] + added)
 

@@ -15,6 +15,7 @@ from papyra.persistence._files.check import FileCheck, Findings
 from papyra.persistence._files.fs import opened, read_all, stat_or_none
 from papyra.persistence._files.ledger import Ledger
 from papyra.persistence._files.lines import READ_BYTES, LineReader, Piece, find_header
+from papyra.persistence._files.sidecar import StaleSidecarError, load, sidecar_of
 from papyra.persistence._files.tail import Mark, lines_backwards
 from papyra.persistence.models import PersistenceAnomalyType, PersistenceScanReport, ScanDepth
 from papyra.persistence.query import Progress
@@ -82,6 +83,7 @@ class FileScan:
     wants_footer: bool = False
     lacks_footer: bool = False
     """Whether it wants one and has none that is true."""
+    has_stale_index: bool = False
     may_be_dropped: bool = False
     """Whether compaction may take it away with the last of its records."""
 
@@ -212,6 +214,7 @@ def scan_file(
             if depth is ScanDepth.TAIL:
                 file.start = Mark().find(lines_backwards(source, file.end)) or 0
             read_file(file, source)
+            look_at_index(file, fd, is_live)
         scan.conclude()
     if place.has_unfinished() and not is_live() and place.has_unfinished():
         scan.add_leftover(place.unfinished)
@@ -244,6 +247,19 @@ def read_file(file: FileScan, source: Source) -> None:
         check.edits.remove(void_from, file.end - void_from, PersistenceAnomalyType.UNCLEAN_SEAL)
     if check.footer is not None and not check.ledger.is_set:
         check.refuse_footer("a footer, as segments have it, in a file that is all there is")
+
+
+def look_at_index(file: FileScan, fd: int, is_live: IsLive) -> None:
+    """See whether the index beside ``file`` is one of it; none is as good."""
+    place = file.place
+    try:
+        load(place.fs, place.path, partial(read_all, place.fs, fd), place.fs.fstat(fd).size)
+    except StaleSidecarError as error:
+        if not is_live():  # else the file was replaced meanwhile, and its index with it
+            file.has_stale_index = True
+            if not file.check.findings.counts:  # else that is why
+                detail = f"{sidecar_of(place.path).name} is no index of this file: {error}; reads do without"
+                file.check.findings.add(PersistenceAnomalyType.STALE_INDEX, detail)
 
 
 def _settled_end(source: Source, size_now: Callable[[], int], is_live: IsLive) -> int:

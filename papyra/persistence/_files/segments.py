@@ -72,15 +72,23 @@ def told_apart(names: Iterable[str]) -> Contents:
         segment = parse_name(name)
         if segment is not None:
             segments.append(segment)
+        elif _is_index(name):
+            continue
         elif name.endswith(UNFINISHED_SUFFIX):
             leftovers.append(name)
         elif found := _WRITER_LOCK.match(name):
             locks.append(found[1])
-        elif name != LOCK_NAME and parse_name(name.removesuffix(INDEX_SUFFIX)) is None:
+        elif name != LOCK_NAME:
             others.append(name)
     return Contents(
         tuple(sorted(segments, key=_order)), tuple(leftovers), tuple(sorted(others)), tuple(sorted(locks))
     )
+
+
+def _is_index(name: str) -> bool:
+    """Whether this is the index of a segment, perhaps in the making: a cache."""
+    whole = name.removesuffix(UNFINISHED_SUFFIX)
+    return whole.endswith(INDEX_SUFFIX) and parse_name(whole.removesuffix(INDEX_SUFFIX)) is not None
 
 
 _RANKS = {"event": 0, "audit": 1, "dead_letter": 2}

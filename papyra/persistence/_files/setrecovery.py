@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from papyra.persistence._files import sidecar
 from papyra.persistence._files.fs import Access, opened, write_all
 from papyra.persistence._files.recovery import Recovery
 from papyra.persistence._files.tally import Tally
@@ -44,6 +45,7 @@ class SetRecovery(Recovery):
         fs, moved = self._place.fs, []
         for file in cast("SetScan", scan).misplaced:
             path, right = file.place.path, file.right_name
+            sidecar.remove(fs, path)
             if file.is_copy:
                 report: dict[str, object] = {
                     "store": path.name,
@@ -85,6 +87,7 @@ class SetRecovery(Recovery):
             with opened(fs, place.unfinished, Access.CREATE) as fd:
                 write_all(fs, fd, header + footer)
                 fs.sync_all(fd)
+            sidecar.remove(fs, place.path)  # of the one that is missing
             fs.replace(place.unfinished, place.path)
             made.append(place.path)
         return made

@@ -14,7 +14,15 @@ from papyra.persistence._files.folder import most_told, read_footer
 from papyra.persistence._files.fs import opened, read_all
 from papyra.persistence._files.ledger import Ledger
 from papyra.persistence._files.lines import read_header
-from papyra.persistence._files.scan import LEGACY, FileScan, StoreScan, Watch, find_end, read_file
+from papyra.persistence._files.scan import (
+    LEGACY,
+    FileScan,
+    StoreScan,
+    Watch,
+    find_end,
+    look_at_index,
+    read_file,
+)
 from papyra.persistence._files.sealed import SegmentScan, judge_seal
 from papyra.persistence._files.segments import NameGap, SegmentName, find_gaps
 from papyra.persistence._files.tail import MAX_TAIL_LINES, Mark, lines_backwards
@@ -213,6 +221,7 @@ class _Run:
     def _judge(self, family: list[SegmentScan], judged: list[SegmentScan]) -> None:
         for file in judged:
             judge_seal(file, self._source(file), self._scan.depth)
+            look_at_index(file, self._fds[str(file.name)], partial(self._is_live, file.family))
             if file.is_held:
                 self._scan.left.join(file.check.findings)
         told = {file.name.number: file.told_records for file in family if file.told_records is not None}

@@ -11,12 +11,14 @@ from papyra.exceptions import PersistenceError, StoreFailedError, StoreFullError
 from papyra.persistence._files.appending import AppendFile, new_header, read_history, refuse_newer
 from papyra.persistence._files.edits import Span
 from papyra.persistence._files.fs import opened, read_all, stat_or_none, store_error
+from papyra.persistence._files.keeper import IndexKeeper, rebuild
 from papyra.persistence._files.known import KnownIdentities, sift
 from papyra.persistence._files.lock import StoreLock
 from papyra.persistence._files.locked import LockedWriter
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.rewrite import make_name_durable, renew, rewrite
 from papyra.persistence._files.scan import scan_file
+from papyra.persistence._files.sidecar import discard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -95,6 +97,7 @@ class FileWriter(LockedWriter["Place"]):
         )
         self._policy = policy
         self._file: AppendFile | None = None
+        self._keeper = IndexKeeper()
         self._doubt: _Doubt | None = None
         self._is_renewed = False
         self._has_looked_at_mount = False
@@ -129,8 +132,11 @@ class FileWriter(LockedWriter["Place"]):
         with self._guard:
             fresh, refused = sift(entries, self._ready())
             if fresh:
-                self._write(b"".join([entry.line for entry in fresh]))
+                data = b"".join([entry.line for entry in fresh])
+                self._write(data)
                 self.adopt(fresh)
+                if self._file is not None:
+                    self._keeper.add(self.hold(), fresh, data, self._file.end)
             elif self._doubt is not None:
                 self._write_anew(b"")
             return refused
@@ -155,6 +161,7 @@ class FileWriter(LockedWriter["Place"]):
     def _go_on_in_what_is_there(self, place: Place) -> None:
         _log.warning("%s was replaced or changed by another program; going on in what is there", place.path)
         self._remember(place)
+        self._keeper.forget()
 
     def _open(self, place: Place) -> None:
         try:
@@ -164,6 +171,7 @@ class FileWriter(LockedWriter["Place"]):
                 raise
             self._suspect(error, end=None, synced=0)
         else:
+            self._keeper.begin(place, self._file.end)
             if not self._has_looked_at_mount:
                 self._has_looked_at_mount = True
                 self._look_at_mount(place, self._file.kind)
@@ -306,11 +314,24 @@ class FileWriter(LockedWriter["Place"]):
         """Put ``parts`` in the file's place; a name that twice may not last ends the writer."""
         with self._guard:
             self.drop()
+            self.forget_index(place)
             rewrite(place, parts, progress, seal)
             try:
                 make_name_durable(place)
             except OSError as error:
                 raise self._fail(error) from error
+
+    def forget_index(self, place: Place) -> None:
+        self._keeper.forget()
+        discard(place.fs, place.path)
+
+    def rebuild_index(self, place: Place) -> None:
+        rebuild(place)
+
+    def _finish(self) -> None:
+        super()._finish()
+        if self._held is not None and (found := self._held.info()) is not None:
+            self._keeper.save(self._held, found.size)
 
     def fail(self, error: BaseException) -> StoreFailedError:
         """End the writer, for an error after which the file is in doubt; returns what to raise."""

@@ -75,13 +75,17 @@ class _Stream:
 class _Kind:
     """The lines of one kind, oldest first, without gaps in their positions, and where each identity is."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
         self.lines: list[_Line] = []
         self.bytes = 0
         self._streams: dict[str, _Stream] = {}
-        self._next = 0
+        self._next = first
         self._due = _TRIM_EVERY
         self._ages = AgeWalk()
+
+    def emptied(self) -> _Kind:
+        """Return an empty one whose positions go on, so that cursors stay good."""
+        return _Kind(self._next)
 
     @property
     def is_due(self) -> bool:
@@ -175,7 +179,7 @@ class InMemoryPersistence(BasePersistence):
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._kinds = {kind: _Kind() for kind in RecordKind}
+            self._kinds = {kind: stored.emptied() for kind, stored in self._kinds.items()}
 
     def _kept(self, kind: RecordKind) -> tuple[Record, ...]:
         stored = self._kinds[kind]
@@ -209,6 +213,7 @@ class InMemoryPersistence(BasePersistence):
             low, high = (low, min(high, position)) if query.newest_first else (max(low, position + 1), high)
         found: list[Record] = []
         last = 0
+        looked_to = min(low, high - 1) if query.newest_first else high - 1
         await asyncio.sleep(0)  # whoever asks in a loop must not hold up the loop
         while low < high:
             middle = max(low, high - _TURN_LINES) if query.newest_first else min(high, low + _TURN_LINES)
@@ -219,12 +224,12 @@ class InMemoryPersistence(BasePersistence):
                 if not query.matches(record):
                     continue
                 if len(found) == query.limit:
-                    return Page(tuple(found), str(last))
+                    return Page(tuple(found), str(last), str(last))
                 found.append(record)
                 last = line.position
             low, high = (low, middle) if query.newest_first else (middle, high)
             await asyncio.sleep(0)
-        return Page(tuple(found), None)
+        return Page(tuple(found), None, query.cursor if looked_to < 0 else str(looked_to))
 
     async def _scan(self, depth: ScanDepth, progress: ProgressCallback | None) -> PersistenceScanReport:
         del progress  # nothing here takes long

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import ConfigurationError
 from papyra.persistence._files.backend import FileBackend, Options
-from papyra.persistence._files.chain import ChainIndex
 from papyra.persistence._files.compaction import CompactionPlan, compact
 from papyra.persistence._files.families import FamiliesWriter
 from papyra.persistence._files.folder import find_folder, store_lock, writer_lock
 from papyra.persistence._files.fs import LOCAL_FS, FileSystem
-from papyra.persistence._files.merged import MergedIndex
-from papyra.persistence._files.pages import read_page
 from papyra.persistence._files.quarantine import MAX_QUARANTINE_BYTES
+from papyra.persistence._files.reading import members_of
 from papyra.persistence._files.setrecovery import SetRecovery
 from papyra.persistence._files.setscan import SetScan, scan_set
 from papyra.persistence._files.sharing import SharedWriter
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from papyra.persistence._files.folder import Folder
     from papyra.persistence._files.lock import StoreLock
     from papyra.persistence._files.quarantine import Quarantine
+    from papyra.persistence._files.reading import Members
     from papyra.persistence._files.scan import OnRecord, Place
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import (
@@ -41,10 +40,9 @@ if TYPE_CHECKING:
         PersistenceRecoveryConfig,
         PersistenceRecoveryReport,
         PersistenceScanReport,
-        Record,
     )
-    from papyra.persistence.query import Page, ProgressCallback, RecordQuery
-    from papyra.persistence.retention import Removable, Removal, RetentionPolicy
+    from papyra.persistence.query import ProgressCallback
+    from papyra.persistence.retention import Removal, RetentionPolicy
 
 __all__ = ["FsyncPolicy", "Overflow", "RotatingFilePersistence"]
 
@@ -127,10 +125,12 @@ class RotatingFilePersistence(FileBackend):
             retention=self._retention,
             state=self._tracker,
         )
-        self._index: ChainIndex = ChainIndex(self._find)
 
     def _find(self) -> Folder:
         return find_folder(self.name, self._fs, self._absolute, self._clock)
+
+    def _members(self) -> Members:
+        return members_of(self._find())
 
     def _quarantine(self, place: Place, folder: str | None = None) -> Quarantine:
         whole = self._find().path
@@ -154,20 +154,6 @@ class RotatingFilePersistence(FileBackend):
 
     def _fail(self, error: BaseException) -> None:
         self._files.fail(error)
-
-    def _refresh(self) -> None:
-        if not isinstance(self._index, MergedIndex) and self._find().is_shared():
-            self._index.close()
-            self._index = MergedIndex(self._find)
-        self._index.refresh()
-
-    def _page(self, query: RecordQuery) -> Page[Record]:
-        self._refresh()
-        page = read_page(self._index, query, self._retention, self._clock.now())
-        if self._index.is_doubtful:
-            self._refresh()
-            page = read_page(self._index, query, self._retention, self._clock.now())
-        return page
 
     def _scan_set(
         self, depth: ScanDepth, progress: ProgressCallback | None, on_record: OnRecord | None = None
@@ -216,27 +202,18 @@ class RotatingFilePersistence(FileBackend):
     ) -> CompactionReport:
         return compact(self._files, self._quarantine, self._encode_events, policy, removal, progress)
 
-    def _removable(self, removal: Removal) -> Sequence[Removable]:
-        self._refresh()
-        kinds = self._index.kinds.items()
-        return [columns.removable(self._retention.for_kind(kind), removal) for kind, columns in kinds]
-
     def _measure(self) -> StoreStats:
-        self._refresh()
         folder = self._find()
         quarantined = self._quarantine(folder.place).size()
         return StoreStats(
             backend=self.name,
-            kinds={kind: columns.stats() for kind, columns in self._index.kinds.items()},
+            kinds=self._index.stats(),
             total_bytes=folder.size() + quarantined,
             quarantine_bytes=quarantined,
         )
 
     def _close_files(self) -> None:
         self._files.close()
-
-    def _close_index(self) -> None:
-        self._index.close()
 
 
 class _SharedRotatingFilePersistence(RotatingFilePersistence):

@@ -130,9 +130,13 @@ def is_our_own(record: Record) -> bool:
 
 
 async def named(path: Path, depth: ScanDepth = ScanDepth.FULL) -> list[str]:
-    """Return the words of a scan's findings, sorted, each once."""
+    """Return the words of a scan's findings, sorted, each once.
+
+    Without that of an index which is stale because a test put another file in the store's place.
+    """
     async with opened(path) as store:
-        return sorted({anomaly.type.value for anomaly in (await store.scan(depth)).anomalies})
+        found = {anomaly.type.value for anomaly in (await store.scan(depth)).anomalies}
+        return sorted(found - {"stale_index"})
 
 
 async def recovered(

@@ -57,12 +57,13 @@ async def crashed(path: Path, at: int, work: Work) -> bool:
         await work(store)
     except (PersistenceError, Crash):
         assert fs.is_dead
-    was_killed = fs.is_dead
-    if was_killed:
+    if fs.is_dead:
         fs.abandon()
     with suppress(PersistenceError, Crash):  # of a process that is dead: frees its threads, touches nothing
         await store.aclose()
-    return was_killed
+    if fs.is_dead:  # perhaps only now, at its end
+        fs.abandon()
+    return fs.is_dead
 
 
 def forget_everything(path: Path) -> None:

@@ -162,7 +162,11 @@ async def test_closing_breaks_off_a_run_and_leaves_the_file_as_it_was(path: Path
     slow.gate.set()
     await closing
     assert path.read_bytes() == before
-    assert sorted(entry.name for entry in path.parent.iterdir()) == ["log.ndjson", "log.ndjson.lock"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [
+        "log.ndjson",
+        "log.ndjson.idx",
+        "log.ndjson.lock",
+    ]
     assert timed.store.metrics.compaction_errors == 0
 
 
