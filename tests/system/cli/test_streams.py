@@ -35,7 +35,7 @@ class Hanging(ScriptedBackend):
         say_ready()
         await super()._take_time(progress)
 
-source.open_store = lambda url, must_exist: Hanging(hangs=True)
+source.open_store = lambda url, **options: Hanging(hangs=True)
 sys.exit(app.main())
 """
 STUCK = """
@@ -57,7 +57,7 @@ class Stuck(ScriptedBackend):
         await asyncio.get_running_loop().run_in_executor(threads, print)
 
 conduct.CLOSING_SECONDS = conduct.INTERRUPTED_SECONDS = 0.1
-source.open_store = lambda url, must_exist: Stuck()
+source.open_store = lambda url, **options: Stuck()
 sys.exit(app.main())
 """
 BROKEN = """
@@ -65,7 +65,7 @@ import sys
 from papyra.cli import app, source
 from tests.unit.startup.scripted import ScriptedBackend
 
-source.open_store = lambda url, must_exist: ScriptedBackend(scans=[ZeroDivisionError("division by zero")])
+source.open_store = lambda url, **options: ScriptedBackend(scans=[ZeroDivisionError("division by zero")])
 sys.exit(app.main())
 """
 
