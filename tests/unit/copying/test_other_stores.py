@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -83,6 +83,41 @@ async def test_a_pipe_without_an_end_of_line_is_not_held_in_memory_for_ever(tmp_
     with pytest.raises(RecordTooLargeError, match="is no record"):
         await copy_stream(reader, InMemoryPersistence())
     await reader.aclose()
+
+
+class Counted(bytes):
+    """What a pipe gives, which counts how many bytes are copied to take it in."""
+
+    copied: ClassVar[int] = 0
+
+    def __add__(self, after: Any) -> Counted:
+        return self._counted(bytes.__add__(self, after))
+
+    def __radd__(self, before: Any) -> Counted:
+        return self._counted(bytes(before) + bytes(self))
+
+    def split(self, *arguments: Any) -> list[bytes]:
+        return [self._counted(part) for part in bytes.split(self, *arguments)]
+
+    @staticmethod
+    def _counted(made: bytes) -> Counted:
+        Counted.copied += len(made)
+        return Counted(made)
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n"])
+async def test_a_long_line_out_of_a_pipe_is_not_copied_anew_with_each_piece(
+    monkeypatch: pytest.MonkeyPatch, ending: bytes
+) -> None:
+    pieces = [*[b"\0" * 1024] * 1024, ending]
+    given = [Counted(piece) for piece in pieces if piece]
+    monkeypatch.setattr("papyra.cli.pipes.os.read", lambda _fd, _length: given.pop(0) if given else b"")
+    monkeypatch.setattr(Counted, "copied", 0)
+    reader = PipeReader(0)
+    assert not (await copy_stream(reader, InMemoryPersistence())).kinds[RecordKind.EVENT].selected
+    await reader.aclose()
+    assert reader.left_out == 1
+    assert Counted.copied <= 2 * sum(map(len, pieces))
 
 
 async def test_a_pipe_may_give_a_record_twice_and_out_of_order(tmp_path: Path) -> None:
