@@ -1,4 +1,4 @@
-"""F10, F11, F13: many processes at one store of files, and processes that run out of things or are told to stop."""
+"""F10, F11, F13: many processes at one store, and processes that run out of things or are told to stop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(params=FORMS.values(), ids=FORMS)
+@pytest.fixture(params=list(FORMS.values()), ids=list(FORMS))
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / str(request.param)
 
@@ -337,7 +337,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("name", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("name", FORMS.values(), ids=list(FORMS))
 def test_f7_trial_4_a_full_disk_at_the_start_refuses_the_repair_and_works_once_there_is_room(
     tmp_path: Path, name: str
 ) -> None:
