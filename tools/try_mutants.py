@@ -60,6 +60,11 @@ NEAR = {
         *("tests/unit/files/test_set_damage.py", "tests/unit/files/test_set_crash.py"),
     ],
     "quarantine": ["tests/unit/files/test_quarantine_room.py", "tests/unit/copying/test_restore.py"],
+    "blocks|chain|index|kept|merged|numbers|pages|reading|sidecar": [
+        *("tests/unit/files/test_index.py", "tests/unit/files/test_set_index.py"),
+        *("tests/unit/files/test_blocks.py", "tests/unit/files/test_reading.py"),
+        "tests/contract/test_rotating.py",
+    ],
     "transfer|quarantined|stores": [
         *("tests/faults_files/test_set_guards.py", "tests/unit/copying", "tests/unit/stores")
     ],

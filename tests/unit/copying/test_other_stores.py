@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -21,7 +22,10 @@ from papyra.testing.faultybackend import FaultyBackend
 from tests.unit.copying.stores import fill, lines, opened, records, seqs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from papyra.persistence.models import Record
 
 
 async def test_out_of_memory_into_a_file_and_back_it_is_the_same_history(tmp_path: Path) -> None:
@@ -64,6 +68,18 @@ async def test_fingerprints_are_the_same_in_whatever_store(tmp_path: Path) -> No
         proven = await verify(store)
     prints = [one.fingerprint for one in proven.kinds.values()]
     assert [one.fingerprint for one in (await verify(memory)).kinds.values()] == prints
+
+
+async def test_a_target_that_reads_back_another_record_than_it_was_given_is_told() -> None:
+    class Altering(InMemoryPersistence):
+        async def append(self, records: Sequence[Record]) -> None:
+            await super().append([replace(one, timestamp=one.timestamp + (one.seq == 2)) for one in records])
+
+    source = InMemoryPersistence()
+    await source.append(records(range(1, 4)))
+    report = await copy(source, Altering())
+    assert [(one.what, one.id.seq) for one in report.differences] == [("conflicting", 2)]
+    assert report.differs
 
 
 async def test_a_store_without_a_quarantine_says_so() -> None:
