@@ -150,10 +150,16 @@ class StoreMachine(RuleBasedStateMachine):
         again = [one for one in self.maybe.values() if one.incarnation in unsure]
         self.append([*(one for one in batch if identity(one) in self.sure), *again])
 
+    def known_to_the_writer(self) -> list[Record]:
+        return list(self.sure.values())
+
     @precondition(lambda self: self.sure)
     @rule(place=st.integers(0, 1000))
     def append_other_content(self, place: int) -> None:
-        one = list(self.sure.values())[place % len(self.sure)]
+        known = self.known_to_the_writer()
+        if not known:
+            return
+        one = known[place % len(known)]
         try:
             self.run(self.store.append([replace(one, timestamp=one.timestamp + 1)]))
         except AppendError as error:

@@ -9,7 +9,7 @@ from hypothesis.stateful import rule
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import RecordKind
 from tests.faults_files.budget import BUDGET, Budget
-from tests.faults_files.machine import SIZES, StoreMachine
+from tests.faults_files.machine import SIZES, Id, StoreMachine, identity
 from tests.faults_files.works import NAME, open_segments
 
 if TYPE_CHECKING:
@@ -50,6 +50,15 @@ class SegmentsMachine(StoreMachine):
 
 
 class SharedMachine(SegmentsMachine):
+    """``beside``: what another one wrote since ours was opened, which ours need not know of."""
+
+    def start(self) -> None:
+        self.beside: set[Id] = set()
+        super().start()
+
+    def known_to_the_writer(self) -> list[Record]:
+        return [one for one in self.sure.values() if identity(one) not in self.beside]
+
     def open(self, folder: Path, fs: FaultyFs, policy: RetentionPolicy | None = None) -> BasePersistence:
         return open_segments(folder, retention_policy=policy, fs=fs, max_files=10_000, shared=True)
 
@@ -64,7 +73,9 @@ class SharedMachine(SegmentsMachine):
         mine = self.store, self.life, self.last
         self.store = self.open(self.folder, self.fs)
         self.begin_a_life()
-        self.append(self.fresh(kinds, size))
+        batch = self.fresh(kinds, size)
+        self.append(batch)
+        self.beside |= {*map(identity, batch)}
         self.run(self.store.aclose())
         self.store, self.life, self.last = mine
 
