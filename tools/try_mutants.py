@@ -31,7 +31,7 @@ KILLERS = ROOT / "tests" / "faults_files" / "killers.json"
 MUTATED = "papyra/persistence"
 RELEVANT = [
     *("tests/faults_files/test_guards.py", "tests/faults_files/test_set_guards.py"),
-    "tests/faults_files/test_door.py",
+    *("tests/faults_files/test_others_guards.py", "tests/faults_files/test_door.py"),
     *("tests/faults_files/test_media.py", "tests/unit/files", "tests/unit/segments"),
     *("tests/contract/test_json.py", "tests/contract/test_json_damage.py"),
     *("tests/contract/test_rotating.py", "tests/contract/test_rotating_damage.py"),
@@ -60,6 +60,12 @@ NEAR = {
         *("tests/unit/files/test_set_damage.py", "tests/unit/files/test_set_crash.py"),
     ],
     "quarantine": ["tests/unit/files/test_quarantine_room.py", "tests/unit/copying/test_restore.py"],
+    "blocks|chain|index|kept|merged|numbers|pages|reading|sidecar": [
+        *("tests/unit/files/test_index_guards.py", "tests/unit/files/test_index.py"),
+        "tests/unit/files/test_set_index.py",
+        *("tests/unit/files/test_blocks.py", "tests/unit/files/test_reading.py"),
+        "tests/contract/test_rotating.py",
+    ],
     "transfer|quarantined|stores": [
         *("tests/faults_files/test_set_guards.py", "tests/unit/copying", "tests/unit/stores")
     ],

@@ -34,13 +34,20 @@ class PipeReader:
 
     async def pages(self) -> AsyncIterator[Sequence[Record]]:
         """Yield the records of each megabyte; raises `NewerFormatError` at such a header."""
-        rest = b""
+        held: list[bytes] = []  # a pipe gives little at a time: joined only once its line has ended
+        held_bytes = 0
         while chunk := await self._thread.run(self._read):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > _MAX_LINE_BYTES:
+            first, *lines = chunk.split(b"\n")
+            held.append(first)
+            held_bytes += len(first)
+            if lines:
+                whole = b"".join(held)
+                held = [lines.pop()]
+                held_bytes = len(held[0])
+                yield self._records([whole, *lines])
+            if held_bytes > _MAX_LINE_BYTES:
                 raise RecordTooLargeError(f"stdin: a line of more than {_MAX_LINE_BYTES} bytes is no record")
-            yield self._records(lines)
-        yield self._records([rest])
+        yield self._records([b"".join(held)])
 
     def _read(self) -> bytes:
         try:

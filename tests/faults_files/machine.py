@@ -27,7 +27,8 @@ from papyra.persistence.models import (
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from papyra.testing.records import MAKERS
-from tests.faults_files.works import everything
+from tests.faults_files.works import everything, whole
+from tests.unit.files.stores import is_our_own
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -54,12 +55,17 @@ def identity(record: Record) -> Id:
     return record.incarnation, record.kind.value, record.seq
 
 
+def last_of(kind: RecordKind, records: list[Record], count: int) -> list[Record]:
+    found = [one for one in records if one.kind is kind]
+    return found[max(len(found) - count, 0) :]
+
+
 class StoreMachine(RuleBasedStateMachine):
     """``sure`` was acknowledged; ``maybe`` was tried without an answer, or lost to a flipped bit."""
 
     loses_on_power_loss: ClassVar[bool] = False
 
-    def open(self, folder: Path, fs: FaultyFs) -> BasePersistence:
+    def open(self, folder: Path, fs: FaultyFs, policy: RetentionPolicy | None = None) -> BasePersistence:
         raise NotImplementedError
 
     def newest_file(self, folder: Path) -> Path | None:
@@ -144,10 +150,16 @@ class StoreMachine(RuleBasedStateMachine):
         again = [one for one in self.maybe.values() if one.incarnation in unsure]
         self.append([*(one for one in batch if identity(one) in self.sure), *again])
 
+    def known_to_the_writer(self) -> list[Record]:
+        return list(self.sure.values())
+
     @precondition(lambda self: self.sure)
     @rule(place=st.integers(0, 1000))
     def append_other_content(self, place: int) -> None:
-        one = list(self.sure.values())[place % len(self.sure)]
+        known = self.known_to_the_writer()
+        if not known:
+            return
+        one = known[place % len(known)]
         try:
             self.run(self.store.append([replace(one, timestamp=one.timestamp + 1)]))
         except AppendError as error:
@@ -177,7 +189,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 25), loss=ENDS, keep=st.integers(1, 6))
     def crash_in_a_compaction(self, number: int, loss: PowerLoss | None, keep: int) -> None:
-        before = self.run(everything(self.store))
+        before = self.run(whole(self.store))
         self.fs.crash_at(len(self.fs.calls) + number)
         with suppress(PersistenceError, Crash):
             self.run(self.store.compact(RetentionPolicy(max_records=keep)))
@@ -257,29 +269,42 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(keep=st.integers(0, 6))
     def compact(self, keep: int) -> None:
-        before = self.run(everything(self.store))
+        before = self.run(whole(self.store))
         policy = RetentionPolicy(max_records=keep)
+        assert self.read_under(policy) == [
+            one for kind in RecordKind for one in last_of(kind, before, keep)
+        ], "reads keep others"
         rehearsed = self.run(self.store.compact(policy, dry_run=True))
         report: CompactionReport = self.run(self.store.compact(policy))
         assert report.removed == rehearsed.removed
         assert sum(self.run(self.store.counts()).values()) == report.after_records
         self.forget_removed(before, keep)
 
+    def read_under(self, policy: RetentionPolicy) -> list[Record]:
+        """Return what another one reads that keeps no more than this."""
+        other = self.open(self.folder, self.fs, policy)
+        try:
+            found: list[Record] = self.run(whole(other))
+        finally:
+            self.run(other.aclose())
+        return found
+
     def forget_removed(self, before: list[Record], keep: int) -> None:
-        """Retention takes the oldest of a kind and nothing else (I7)."""
+        """Retention takes the oldest of a kind and nothing else (I7); the store's own events count too."""
         after = self.run(everything(self.store))
         for kind in RecordKind:
-            old = [one for one in before if one.kind is kind]
+            old = [one for one in before if one.kind is kind and not is_our_own(one)]
             new = [one for one in after if one.kind is kind]
-            self.see_what_stays(old, new, keep)
+            kept = [one for one in last_of(kind, before, keep) if not is_our_own(one)]
+            self.see_what_stays(old, new, kept)
             for one in old:
                 if one not in new:
                     self.sure.pop(identity(one), None)
                     self.maybe.pop(identity(one), None)
                     self.gone.add(identity(one))
 
-    def see_what_stays(self, old: list[Record], new: list[Record], keep: int) -> None:
-        assert len(new) >= min(keep, len(old))
+    def see_what_stays(self, old: list[Record], new: list[Record], kept: list[Record]) -> None:
+        assert len(new) >= len(kept)
         assert new == old[len(old) - len(new) :]
 
     @rule(depth=st.sampled_from(ScanDepth))

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from papyra.persistence import run_sync
+from papyra.persistence._files.segments import LOCK_NAME
+from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.json import JsonFilePersistence
 
 if TYPE_CHECKING:
+    from papyra.persistence.base import BasePersistence
     from papyra.persistence.models import PersistedEvent
 
 ROOT = Path(__file__).resolve().parents[2]
+FORMS = {"one file": "log.ndjson", "segments": "log"}
+"""What a store is called in a folder of its own, by its form."""
 
 HEAD = """
 import asyncio, itertools, os, signal, sys, threading
@@ -22,6 +27,7 @@ from papyra.exceptions import *
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence import run_sync
 from papyra.testing.records import event
+from tests.faults_files.processes import newest_file, store_at
 
 path, me = sys.argv[1], sys.argv[2]
 
@@ -34,7 +40,7 @@ def mine(number):
 
 RACER = """
 async def main():
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     sys.stdin.readline()  # all begin at once
     for number in itertools.count():
         try:
@@ -52,7 +58,7 @@ asyncio.run(main())
 
 HOLDER = """
 async def main():
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     for number in itertools.count():
         await store.append([mine(number)])
         say(number)
@@ -61,6 +67,24 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def store_at(path: str | Path) -> BasePersistence:
+    """Open what is called as in `FORMS`; some ten records fill a segment."""
+    path = Path(path)
+    if ".ndjson" in path.name:
+        return JsonFilePersistence(path)
+    return RotatingFilePersistence(path, max_bytes=30_000, max_files=None)
+
+
+def newest_file(path: str | Path) -> Path:
+    """Return the file that is written to."""
+    path = Path(path)
+    return max(path.glob("*.ndjson")) if path.is_dir() else path
+
+
+def lock_of(path: Path) -> Path:
+    return path / LOCK_NAME if path.is_dir() else path.with_name(f"{path.name}.lock")
 
 
 def started(program: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -93,7 +117,7 @@ def numbers_of(path: Path) -> dict[str, list[int]]:
 
 
 def stored(path: Path) -> tuple[PersistedEvent, ...]:
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     try:
         return run_sync(store.list_events())
     finally:
@@ -101,7 +125,7 @@ def stored(path: Path) -> tuple[PersistedEvent, ...]:
 
 
 def findings(path: Path) -> list[str]:
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     try:
         return [anomaly.type.value for anomaly in run_sync(store.scan()).anomalies]
     finally:

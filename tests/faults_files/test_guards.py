@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from papyra.exceptions import PersistenceError, StoreFailedError, StoreFullError
+from papyra.persistence._files.segments import INDEX_SUFFIX
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import RecordKind, ScanDepth
 from papyra.persistence.query import RecordQuery
@@ -21,6 +22,8 @@ from tests.unit.files.stores import QUARANTINE, REPAIR, known, line, named, open
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from papyra.persistence._files.fs import Access
 
 ROTTEN_LAST = SOUND + line(6).replace(b"Started", b"Stopped")
 
@@ -127,6 +130,24 @@ async def test_i6_a_leftover_that_was_moved_does_not_come_back_without_power(pat
     path.write_bytes(SOUND)
     path.with_name(f"{NAME}.rewrite.tmp").write_bytes(RUBBISH)
     fs = FaultyFs(path.parent)
+    store = JsonFilePersistence(path, fs=fs)
+    await store.recover(REPAIR)
+    fs.cut_power(PowerLoss.CONTENTS_KEPT)
+    with suppress(Crash, PersistenceError):
+        await store.aclose()
+    assert await named(path) == []
+
+
+async def test_i6_nor_does_it_where_no_index_can_be_written_beside_the_store(path: Path) -> None:
+    class WithoutIndexes(FaultyFs):
+        def open(self, path: Path, access: Access) -> int:
+            if INDEX_SUFFIX in path.name:
+                raise OSError(errno.ENOSPC, "no room")
+            return super().open(path, access)
+
+    path.write_bytes(SOUND)
+    path.with_name(f"{NAME}.rewrite.tmp").write_bytes(RUBBISH)
+    fs = WithoutIndexes(path.parent)
     store = JsonFilePersistence(path, fs=fs)
     await store.recover(REPAIR)
     fs.cut_power(PowerLoss.CONTENTS_KEPT)

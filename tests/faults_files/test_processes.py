@@ -13,27 +13,29 @@ import pytest
 
 from papyra.exceptions import StoreLockedError
 from papyra.persistence import codec, run_sync
-from papyra.persistence.json import JsonFilePersistence
 from papyra.testing.records import event
 from tests.faults_files.budget import BUDGET
 from tests.faults_files.processes import (
+    FORMS,
     HEAD,
     HOLDER,
     RACER,
     ROOT,
     findings,
+    lock_of,
     numbers_of,
     ran,
     started,
+    store_at,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.ndjson"
+@pytest.fixture(params=list(FORMS.values()), ids=list(FORMS))
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / str(request.param)
 
 
 @pytest.mark.parametrize("count", BUDGET.pick(quick=[4], ci=[2, 8], whole=[2, 4, 8, 16]))
@@ -85,7 +87,7 @@ def test_f11_a_lock_file_that_was_deleted_costs_no_record_of_either_writer(path:
     assert holder.stdout is not None
     assert holder.stdin is not None
     first = [int(holder.stdout.readline()) for _ in range(6)]
-    path.with_name(f"{path.name}.lock").unlink()
+    lock_of(path).unlink()
     append(path, event(1, actor_path="/second"))
     holder.stdin.write("\n")
     holder.stdin.flush()
@@ -102,7 +104,7 @@ def test_f11_a_lock_file_that_was_deleted_costs_no_record_of_either_writer(path:
 
 
 def append(path: Path, record: object) -> None:
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     try:
         run_sync(store.append([record]))  # type: ignore[list-item]
     finally:
@@ -112,7 +114,7 @@ def append(path: Path, record: object) -> None:
 FORKER = """
 import warnings
 warnings.simplefilter("ignore")
-store = JsonFilePersistence(path)
+store = store_at(path)
 run_sync(store.append([mine(0)]))
 say(0)
 children = []
@@ -153,12 +155,12 @@ def hog():
         return taken
 
 async def main():
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     await store.append([mine(0)])
     say(0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     hogs = hog()
-    other = JsonFilePersistence(path + ".other")
+    other = store_at(path + ".other")
     for work in (other.scan, other.recover, other.compact, lambda: other.append([mine(1)])):
         try:
             await work()
@@ -196,7 +198,7 @@ SIGNALLED = """
 signal.signal(signal.SIGALRM, lambda *_: None)
 signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
 async def main():
-    async with JsonFilePersistence(path) as store:
+    async with store_at(path) as store:
         for number in range(200):
             await store.append([mine(number)])
             say(number)
@@ -217,7 +219,7 @@ def test_f13_signals_while_it_writes_cost_nothing(path: Path) -> None:
 
 ENDS_WITH_A_QUEUE = """
 async def main():
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     await store.append([mine(0)])
     say(0)
     async def one(number):
@@ -264,7 +266,7 @@ import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 async def main():
-    async with JsonFilePersistence(path) as store:
+    async with store_at(path) as store:
         refused = 0
         for number in range(60):
             try:
@@ -293,7 +295,7 @@ def test_f7_trial_5_a_limit_that_tears_a_batch_costs_only_what_was_refused(path:
 
 FULL_DISK = """
 async def main():
-    store = JsonFilePersistence(path)
+    store = store_at(path)
     acknowledged = []
     with open(path + ".hog", "wb") as hog:
         hog.write(b"x" * 16_000)
@@ -304,22 +306,23 @@ async def main():
         except StoreFullError:
             break
     await store.aclose()
-    with open(path, "r+b") as file:
+    newest = newest_file(path)
+    with open(newest, "r+b") as file:
         file.seek(-40, 2)
         file.truncate()  # torn by a crash
     with open(path + ".rest", "wb", buffering=0) as file:
         try:
             while file.write(b"x" * 512): pass
         except OSError: pass
-    torn = open(path, "rb").read()
+    torn = newest.read_bytes()
     from papyra.persistence.models import PersistenceRecoveryConfig
-    again = JsonFilePersistence(path)
+    again = store_at(path)
     try:
         await again.recover(PersistenceRecoveryConfig("repair"))
         say("recovered")
     except StoreFullError:
         say("told")
-    assert open(path, "rb").read() == torn
+    assert newest.read_bytes() == torn
     assert len(await again.list_events()) == len(acknowledged) - 1
     os.unlink(path + ".rest")
     os.unlink(path + ".hog")
@@ -334,15 +337,16 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize("name", FORMS.values(), ids=list(FORMS))
 def test_f7_trial_4_a_full_disk_at_the_start_refuses_the_repair_and_works_once_there_is_room(
-    tmp_path: Path,
+    tmp_path: Path, name: str
 ) -> None:
     if shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("a small disk of its own needs root and unshare")
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = f"mount -t tmpfs -o size=64k none {disk} || exit 99"
-    script = f'{mount}; exec {sys.executable} -c "$PROGRAM" {disk}/log.ndjson me'
+    script = f'{mount}; exec {sys.executable} -c "$PROGRAM" {disk}/{name} me'
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PROGRAM": HEAD + FULL_DISK},
@@ -363,7 +367,7 @@ def test_f13_no_memory_for_a_record_is_its_callers_error_and_the_store_goes_on(
         raise MemoryError
 
     async def use() -> None:
-        async with JsonFilePersistence(path) as store:
+        async with store_at(path) as store:
             await store.append([event(1)])
             with monkeypatch.context() as patched:
                 patched.setattr(codec, "encode_body", exhausted)

@@ -151,8 +151,13 @@ WORKS = {
 
 async def everything(store: BasePersistence) -> list[Record]:
     """Return all that is read, oldest first by kind, without what the store wrote about itself."""
-    found = []
+    return [record for record in await whole(store) if not is_our_own(record)]
+
+
+async def whole(store: BasePersistence) -> list[Record]:
+    """Return all that is read, oldest first by kind."""
+    found: list[Record] = []
     for kind in RecordKind:
         query = RecordQuery(kind=kind, newest_first=False)
-        found += [record async for record in store.iterate(query) if not is_our_own(record)]
+        found += [record async for record in store.iterate(query)]
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -21,7 +22,10 @@ from papyra.testing.faultybackend import FaultyBackend
 from tests.unit.copying.stores import fill, lines, opened, records, seqs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from papyra.persistence.models import Record
 
 
 async def test_out_of_memory_into_a_file_and_back_it_is_the_same_history(tmp_path: Path) -> None:
@@ -66,6 +70,18 @@ async def test_fingerprints_are_the_same_in_whatever_store(tmp_path: Path) -> No
     assert [one.fingerprint for one in (await verify(memory)).kinds.values()] == prints
 
 
+async def test_a_target_that_reads_back_another_record_than_it_was_given_is_told() -> None:
+    class Altering(InMemoryPersistence):
+        async def append(self, records: Sequence[Record]) -> None:
+            await super().append([replace(one, timestamp=one.timestamp + (one.seq == 2)) for one in records])
+
+    source = InMemoryPersistence()
+    await source.append(records(range(1, 4)))
+    report = await copy(source, Altering())
+    assert [(one.what, one.id.seq) for one in report.differences] == [("conflicting", 2)]
+    assert report.differs
+
+
 async def test_a_store_without_a_quarantine_says_so() -> None:
     assert (await restore(InMemoryPersistence())).listed == 0
     with pytest.raises(ConfigurationError, match="no quarantine that can be listed"):
@@ -83,6 +99,41 @@ async def test_a_pipe_without_an_end_of_line_is_not_held_in_memory_for_ever(tmp_
     with pytest.raises(RecordTooLargeError, match="is no record"):
         await copy_stream(reader, InMemoryPersistence())
     await reader.aclose()
+
+
+class Counted(bytes):
+    """What a pipe gives, which counts how many bytes are copied to take it in."""
+
+    copied: ClassVar[int] = 0
+
+    def __add__(self, after: Any) -> Counted:
+        return self._counted(bytes.__add__(self, after))
+
+    def __radd__(self, before: Any) -> Counted:
+        return self._counted(bytes(before) + bytes(self))
+
+    def split(self, *arguments: Any) -> list[bytes]:
+        return [self._counted(part) for part in bytes.split(self, *arguments)]
+
+    @staticmethod
+    def _counted(made: bytes) -> Counted:
+        Counted.copied += len(made)
+        return Counted(made)
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n"])
+async def test_a_long_line_out_of_a_pipe_is_not_copied_anew_with_each_piece(
+    monkeypatch: pytest.MonkeyPatch, ending: bytes
+) -> None:
+    pieces = [*[b"\0" * 1024] * 1024, ending]
+    given = [Counted(piece) for piece in pieces if piece]
+    monkeypatch.setattr("papyra.cli.pipes.os.read", lambda _fd, _length: given.pop(0) if given else b"")
+    monkeypatch.setattr(Counted, "copied", 0)
+    reader = PipeReader(0)
+    assert not (await copy_stream(reader, InMemoryPersistence())).kinds[RecordKind.EVENT].selected
+    await reader.aclose()
+    assert reader.left_out == 1
+    assert Counted.copied <= 2 * sum(map(len, pieces))
 
 
 async def test_a_pipe_may_give_a_record_twice_and_out_of_order(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from papyra.exceptions import BackendClosedError, StoreLockedError, StoreUnavailableError
 from papyra.persistence import run_sync
 from papyra.persistence.backends.rotating import RotatingFilePersistence
-from papyra.persistence.models import PersistedEvent, RecordKind, ScanDepth
+from papyra.persistence.models import PersistedEvent, PersistenceAnomalyType, RecordKind, ScanDepth
 from papyra.persistence.query import RecordQuery
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.records import event, letter
@@ -326,3 +326,34 @@ async def test_i8_numbers_of_what_was_not_stored_are_given_again(path: Path) -> 
         await store.append([event(1), event(2)])
         await store.append([letter(5), event(3)])
         assert (await store.scan()).counts.keys() == {"foreign_file"}
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+async def test_a_half_written_line_of_a_live_writer_is_waited_for_and_not_called_torn(
+    path: Path, *, shared: bool
+) -> None:
+    async with opened(path, shared=shared) as live:
+        await live.append(known(RecordKind.EVENT, 1, 1))
+        (segment,) = path.glob("event*.ndjson")
+        middle = segment.read_bytes()[-100:-50]
+        async with opened(path, shared=shared) as store:
+            with segment.open("ab", buffering=0) as file:
+                file.write(middle)
+                scan = asyncio.ensure_future(store.scan())
+                await asyncio.sleep(0.05)  # some of its looks pass
+                assert not scan.done()
+                file.write(b"\n")
+            assert (await scan).counts == {PersistenceAnomalyType.GARBAGE: 1}
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+async def test_a_rewrite_at_work_is_called_left_over_only_once_no_writer_lives(
+    path: Path, *, shared: bool
+) -> None:
+    async with opened(path, shared=shared) as live, opened(path, shared=shared) as store:
+        await live.append(known(RecordKind.EVENT, 1, 1))
+        (segment,) = path.glob("event*.ndjson")
+        segment.with_name(f"{segment.name}.rewrite.tmp").write_bytes(segment.read_bytes())
+        assert (await store.scan()).anomalies == ()
+        await live.aclose()
+        assert (await store.scan()).counts == {PersistenceAnomalyType.LEFTOVER_FILE: 1}
