@@ -6,7 +6,7 @@ MANAGE := $(BIN)/python example_project/manage.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test check bench docs soak faults
+.PHONY: help demo serve test check bench bench-large docs soak faults
 
 define install
 @command -v "$(PYTHON)" >/dev/null || { echo "papyra: Python 3.11 or newer is needed, and there is no $(PYTHON); \
@@ -15,7 +15,7 @@ name one with make PYTHON=/path/to/python3" >&2; exit 1; }
 endef
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo:  ## run the example order desk to its end and print what its stored history says
 	$(call install,django example)
@@ -45,6 +45,10 @@ check:  ## lint, format, types, layers, dependencies, migrations
 bench:  ## measure speed beside its floors
 	$(call install,test)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-large:  ## measure pages of ten million records in files, made for it and removed after: 11 GB
+	$(call install,test)
+	@$(BIN)/python -m benchmarks storage-pages-large $(ARGS)
 
 docs:  ## build docs/_build/html; a warning is an error
 	$(call install,dev)

@@ -10,7 +10,8 @@ from benchmarks import report, starts
 from benchmarks.environments import ROOT
 from benchmarks.rows import all_rows
 from benchmarks.speed import measure
-from benchmarks.storage_rows import STORAGE
+from benchmarks.storage_rows import LARGE, LARGE_PAGES, STORAGE
+from benchmarks.stores import forget
 
 PAGE = ROOT / "docs" / "reference" / "performance.md"
 STARTS, GROUP = "starts", "storage"
@@ -30,6 +31,8 @@ def main() -> None:
             measured = measure(rows[name], rounds=arguments.rounds)
             (storage if name.startswith(GROUP) else runtime).append(measured)
             print(f"{report.as_text(measured)}\n", flush=True)
+    if LARGE_PAGES.name in names:
+        forget(LARGE)
     if arguments.markdown:
         for everything, mark, wanted in (
             (runtime, report.BEGIN, "What was wanted"),

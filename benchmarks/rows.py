@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.entries import Entry, Goal, Row
-from benchmarks.storage_rows import FILE, LARGE_PAGES, LOOP, STORAGE
+from benchmarks.storage_rows import FILE, LARGE_PAGES, LOOP, SEGMENTS, STORAGE
 from papyra.system import ActorSystem
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ CONTENDERS = {
     ),
     LOOP: Contender("papyra", "benchmarks.file_floors"),
     FILE: Contender("papyra", "benchmarks.contenders.with_papyra_files"),
+    SEGMENTS: Contender("papyra", "benchmarks.contenders.with_papyra_segments"),
 }
 
 

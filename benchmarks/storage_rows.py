@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from benchmarks.entries import Entry, Goal, Row
 
-LOOP, FILE = "bare loop", "JSON file"
+LOOP, FILE, SEGMENTS = "bare loop", "JSON file", "segments"
 MILLION, FEW = 1_000_000, 10_000
 LARGE = 10 * MILLION
 
@@ -33,39 +35,50 @@ APPEND = Row(
 )
 SCAN = Row(
     "storage-scan",
-    "scan and read a JSON file",
+    "scan a JSON file, and read one and segments",
     "The bare loop cuts the file into lines, and computes and compares each one's checksum. Reading makes a "
     "record of each line, page by page.",
     (
         Entry(LOOP, "checksums", MILLION, "1 M records"),
         Entry(FILE, "scan", MILLION, "1 M records, full depth"),
         Entry(FILE, "read_all", 200_000, "200 k records"),
+        Entry(SEGMENTS, "read_all", 200_000, "200 k records"),
+        Entry(SEGMENTS, "read_all_shared", 200_000, "200 k records, 3 writers in turns"),
     ),
     (
         Goal("a full scan over the bare loop", "3.11", 1, 0, at_least=0.6),
         Goal("records read a second", "3.11", 2, at_least=500_000),
+        Goal("records read a second, of segments", "3.11", 3, at_least=500_000),
+        Goal("records read a second, of 3 writers", "3.11", 4, at_least=500_000),
     ),
     with_uvloop=False,
 )
 _SAYS_PAGES = (
-    "50 records each time; the first read builds the index, and is not in the medians. The bare loop decodes "
-    "the last 50 lines."
+    "50 records each time; the first read, which makes the index where none is beside the file, is not in "
+    "the medians. The bare loop decodes the last 50 lines."
 )
+
+
+_WANTED = (("newest 50", 1), ("first page of a time range", 2))
 
 
 def _pages(name: str, title: str, records: int, say: str) -> Row:
     return Row(
         name,
-        f"pages of a JSON file of {title} records: ms",
+        f"pages of {title} records: ms",
         _SAYS_PAGES,
         (
             Entry(LOOP, "last_lines", records, say),
             Entry(FILE, "newest", records, f"newest, {say}"),
+            Entry(SEGMENTS, "newest", records, f"newest, {say}"),
+            Entry(SEGMENTS, "newest_shared", records, f"newest, {say}, 3 writers in turns"),
             Entry(FILE, "time_range", records, f"first page of a time range, {say}"),
+            Entry(SEGMENTS, "time_range", records, f"first page of a time range, {say}"),
+            Entry(SEGMENTS, "time_range_shared", records, f"first page of a time range, {say}, 3 writers"),
         ),
-        (
-            Goal("newest 50, ms", "3.11", 1, figure="p50 ms", at_most=1),
-            Goal("first page of a time range, ms", "3.11", 2, figure="p50 ms", at_most=2),
+        tuple(
+            Goal(f"{what}, {of}, ms", "3.11", at, figure="p50 ms", at_most=most)
+            for at, ((what, most), of) in enumerate(product(_WANTED, (FILE, SEGMENTS, "3 writers")), 1)
         ),
         figures=("p50 ms", "p99 ms", "first ms"),
         unit="ms",

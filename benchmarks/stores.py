@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from papyra.persistence import codec
+from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.models import (
     EventType,
     PersistedAudit,
@@ -29,6 +30,7 @@ FOLDER = Path(__file__).resolve().parent.parent / ".venv" / "bench" / "stores"
 LIFE = "01JDGH5Q7W0000000000000001"
 BEGAN = 1_795_000_000.0
 SECONDS_EACH = 0.01
+WRITERS = 3
 _LETTER_EVERY, _AUDIT_EVERY = 500, 2_000
 _LINES_EACH_WRITE = 5_000
 
@@ -79,6 +81,38 @@ def made(records: int) -> Path:
                 file.write(b"".join(some))
         unfinished.replace(path)
     return path
+
+
+async def made_set(records: int, writers: int) -> Path:
+    """Return a folder of segments with the same records: of one writer, or of several in turns."""
+    path = _set_of(records, writers)
+    if not path.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        async with AsyncExitStack() as stack:
+            stores = [
+                await stack.enter_async_context(
+                    RotatingFilePersistence(unfinished, max_files=None, fsync="os", shared=writers > 1)
+                )
+                for _ in range(writers)
+            ]
+            made = _records(records)
+            while some := list(islice(made, _LINES_EACH_WRITE)):
+                for at, store in enumerate(stores):
+                    await store.append(some[at::writers])
+        unfinished.replace(path)
+    return path
+
+
+def forget(records: int) -> None:
+    """Remove what was made of so many records: gigabytes."""
+    (FOLDER / f"{records}.ndjson").unlink(missing_ok=True)
+    for writers in (1, WRITERS):
+        shutil.rmtree(_set_of(records, writers), ignore_errors=True)
+
+
+def _set_of(records: int, writers: int) -> Path:
+    return FOLDER / f"{records}-of-{writers}.segments"
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.contenders.reading import each_of, newest_of, range_of
 from benchmarks.file_floors import FEW
 from benchmarks.meter import MEBIBYTE, Meter, Stalls, expect, percentile, resident
-from benchmarks.stores import BEGAN, SECONDS_EACH, copied, folder, made, one_event, ready_event
+from benchmarks.stores import copied, folder, made, one_event, ready_event
 from papyra.clock import mint_incarnation
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import RecordKind, ScanDepth
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from benchmarks.meter import Figures
 
 BATCH = 1_000  # the recorder's
-PAGES = 100
 
 
 async def append_by_many(records: int) -> Figures:
@@ -92,43 +92,21 @@ async def scan(records: int) -> Figures:
 
 
 async def read_all(records: int) -> Figures:
-    """Read every event as a record, page by page; the index is there."""
+    """Read every event as a record, page by page."""
     async with JsonFilePersistence(made(records)) as store:
-        stored = (await store.counts())[RecordKind.EVENT]
-        seen = 0
-        with Meter() as meter:
-            async for _ in store.iterate(RecordQuery(kind=RecordKind.EVENT)):
-                seen += 1
-        expect(seen, stored)
-    return meter.rates(seen)
+        return await each_of(store)
 
 
 async def newest(records: int) -> Figures:
     """Read the newest 50 events, again and again."""
-    return await _pages(records, lambda _: RecordQuery(kind=RecordKind.EVENT, limit=FEW))
+    async with JsonFilePersistence(made(records)) as store:
+        return await newest_of(store)
 
 
 async def time_range(records: int) -> Figures:
     """Read the first page of a time range that ends somewhere in the middle, each time another."""
-    span = records * SECONDS_EACH
-
-    def query(number: int) -> RecordQuery:
-        until = BEGAN + span * (0.2 + 0.6 * number / PAGES)
-        return RecordQuery(kind=RecordKind.EVENT, limit=FEW, since=until - span / 10, until=until)
-
-    return await _pages(records, query)
-
-
-async def _pages(records: int, query: Callable[[int], RecordQuery]) -> Figures:
-    took = []
     async with JsonFilePersistence(made(records)) as store:
-        for number in range(PAGES + 1):
-            began = time.perf_counter()
-            page = await store.read(query(number))
-            took.append((time.perf_counter() - began) * 1000)
-            expect(len(page.records), FEW)
-    first, *others = took
-    return {"p50 ms": percentile(others, 50), "p99 ms": percentile(others, 99), "first ms": first}
+        return await range_of(store, records)
 
 
 async def open_clean(records: int) -> Figures:

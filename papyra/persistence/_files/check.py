@@ -58,7 +58,7 @@ class Findings:
 
 
 class FileCheck:
-    """Fed with every piece of a file, it tells records to ``on_record`` and keeps findings and edits.
+    """Fed with every piece of a file, it tells records to ``on_record``, and keeps findings and edits.
 
     ``ledger`` is what the other files of the store told; ``family``: the run of files this one goes on with.
     """
@@ -66,7 +66,7 @@ class FileCheck:
     def __init__(
         self,
         path: str,
-        on_record: Callable[[Piece], None] | None = None,
+        on_record: Callable[[Piece | Block], None] | None = None,
         *,
         ledger: Ledger | None = None,
         family: str = "",
@@ -146,8 +146,7 @@ class FileCheck:
         self.records += len(block.heads)
         self._incarnation = block.heads[-1].incarnation
         if self.on_record is not None:
-            for piece in block.pieces():
-                self.on_record(piece)
+            self.on_record(block)
         return True
 
     def _blank(self, piece: Piece) -> None:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import logging
-from array import array
 from heapq import merge
 from itertools import chain
-from math import inf
 from typing import TYPE_CHECKING
 
 from papyra.clock import mint_incarnation
 from papyra.exceptions import StoreUnavailableError
 from papyra.persistence._files import sidecar
 from papyra.persistence._files.blocks import KINDS
+from papyra.persistence._files.columns import Columns
 from papyra.persistence._files.edits import RETENTION
 from papyra.persistence._files.fs import opened
 from papyra.persistence._files.ledger import CAUSE_DAMAGED
+from papyra.persistence._files.lines import Block
 from papyra.persistence._files.notes import Notes
 from papyra.persistence._files.quarantine import set_leftover_aside
 from papyra.persistence._files.recovery import complete_edits, refuse_unrepairable, remove_footer
 from papyra.persistence._files.scan import LEGACY
 from papyra.persistence._files.tally import Tally
-from papyra.persistence.integrity import loss_note_of
+from papyra.persistence.integrity import LOSS_NOTES, loss_note_of, runs_of_heads
 from papyra.persistence.models import CompactionReport, LossNote, RecordKind, ScanDepth
-from papyra.persistence.retention import first_staying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from papyra.persistence._files.edits import Span
@@ -42,88 +41,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class _Kind:
-    """The records of one kind as columns of numbers, in the order of the scan, and which of them go."""
-
-    def __init__(self) -> None:
-        self.offsets = array("Q")
-        self.lengths = array("I")
-        self.timestamps = array("d")
-        self.endings = array("B")
-        self.seqs = array("Q")
-        self.streams = array("I")
-        self.files = array("I")
-        self.notes: dict[int, LossNote] = {}
-        self.is_going = bytearray()
-        self._staying: dict[int, tuple[int, int]] | None = None
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def let_go(self, families: Sequence[str], policy: RetentionPolicy, removal: Removal) -> int:
-        """Decide that the oldest go, in store order: ``families``, one for each file, by time.
-
-        Returns how many were held back.
-        """
-        order: Sequence[int] = range(len(self))
-        timestamps = self.timestamps
-        if len(set(families)) > 1:
-            order = array("I", self._merged(families))
-            timestamps = array("d", (timestamps[at] for at in order))
-        fitting = self._first_fitting(order, policy)
-        first, held_back = first_staying(timestamps, fitting, policy.max_age_seconds, removal)
-        self.is_going = bytearray(len(self))
-        for at in order[:first]:
-            self.is_going[at] = 1
-        return held_back
-
-    def _merged(self, families: Sequence[str]) -> Iterator[int]:
-        """Yield the places of the records of several writers in the order in which they are read."""
-        return (
-            at for _, _, at in merge(*(self._keyed(families, family) for family in sorted(set(families))))
-        )
-
-    def _keyed(self, families: Sequence[str], family: str) -> Iterator[tuple[float, str, int]]:
-        highest = -inf
-        for at, file in enumerate(self.files):
-            if families[file] == family:
-                highest = highest if family == LEGACY else max(highest, self.timestamps[at])
-                yield highest, family, at
-
-    def _first_fitting(self, order: Sequence[int], policy: RetentionPolicy) -> int:
-        first = 0 if policy.max_records is None else max(len(self) - policy.max_records, 0)
-        if policy.max_total_bytes is None:
-            return first
-        budget, fitting = policy.max_total_bytes, len(self)
-        while fitting > first and self.lengths[order[fitting - 1]] < budget:
-            fitting -= 1
-            budget -= self.lengths[order[fitting]] + 1
-        return fitting
-
-    def going(self) -> Iterator[int]:
-        at = self.is_going.find(1)
-        while at >= 0:
-            yield at
-            at = self.is_going.find(1, at + 1)
-
-    def lines_going(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield file, offset, length and ending of each that goes, in the order of the scan."""
-        for at in self.going():
-            yield self.files[at], self.offsets[at], self.lengths[at], self.endings[at]
-
-    def staying(self, stream: int | None) -> tuple[float, float]:
-        """Return the lowest and the highest number of ``stream`` among the records that stay."""
-        if self._staying is None:
-            found: dict[int, tuple[int, int]] = {}
-            for at, is_going in enumerate(self.is_going):
-                if not is_going:
-                    seq = self.seqs[at]
-                    lowest, highest = found.get(self.streams[at], (seq, seq))
-                    found[self.streams[at]] = min(lowest, seq), max(highest, seq)
-            self._staying = found
-        return (inf, -inf) if stream is None else self._staying.get(stream, (inf, -inf))
-
-
 class CompactionPlan:
     """Which records go and which damage, which goes into quarantine; made by reading only."""
 
@@ -134,7 +51,7 @@ class CompactionPlan:
         removal: Removal,
         header_of: HeaderOf,
     ) -> None:
-        self._kinds = {kind: _Kind() for kind in RecordKind}
+        self._kinds = {kind: Columns() for kind in RecordKind}
         self._streams: dict[Stream, int] = {}
         self._numbers: dict[Path, int] = {}
         self.scan = scan(self._collect)
@@ -153,7 +70,7 @@ class CompactionPlan:
         for file in self.scan.files:
             if file.is_fixed and file not in self.dropped:
                 self._keep_all(self._numbers.get(file.place.path, -1))
-        self._gone = self._count(lambda _kind, _at: 1)
+        self._gone = self._count(lambda _kind, run: run.stop - run.start)
         self.has_work = bool(self._gone)
         self.rewritten = [file for file in self.scan.files if self._has_to_be_rewritten(file)]
         for file in self.rewritten:
@@ -168,7 +85,24 @@ class CompactionPlan:
                 *(self._place.path, count, name.value),
             )
 
-    def _collect(self, file: FileScan, piece: Piece) -> None:
+    def _collect(self, file: FileScan, part: Piece | Block) -> None:
+        if not isinstance(part, Block):
+            self._collect_one(file, part)
+        elif not LOSS_NOTES.isdisjoint([head.event_type for head in part.heads]):
+            for piece in part.pieces():
+                self._collect_one(file, piece)
+        else:
+            number = self._number_of(file)
+            for stream, run in runs_of_heads(part.heads):
+                self._kinds[KINDS[stream[1]]].add(part, run, number, self._stream_of(stream))
+
+    def _number_of(self, file: FileScan) -> int:
+        return self._numbers.setdefault(file.place.path, len(self._numbers))
+
+    def _stream_of(self, stream: Stream) -> int:
+        return self._streams.setdefault(stream, len(self._streams))
+
+    def _collect_one(self, file: FileScan, piece: Piece) -> None:
         head = piece.head
         if head is None or head.kind not in KINDS:  # a kind that only a newer version knows
             return
@@ -176,16 +110,15 @@ class CompactionPlan:
         note = loss_note_of(head)
         if note is not None:
             kind.notes[len(kind)] = note
-        stream = (head.incarnation, head.kind) if head.seq else ("", "")
         kind.offsets.append(piece.offset)
         kind.lengths.append(len(piece.text))
         kind.timestamps.append(head.timestamp)
         kind.endings.append(piece.ending)
         kind.seqs.append(head.seq)
-        kind.streams.append(self._streams.setdefault(stream, len(self._streams)))
-        kind.files.append(self._numbers.setdefault(file.place.path, len(self._numbers)))
+        kind.streams.append(self._stream_of((head.incarnation, head.kind) if head.seq else ("", "")))
+        kind.files.append(self._number_of(file))
 
-    def _families_of(self, kind: _Kind) -> list[str]:
+    def _families_of(self, kind: Columns) -> list[str]:
         """Return the family of each file, the same for all where they follow each other anyway."""
         files = set(kind.files)
         paths = {file.place.path: file.family for file in self.scan.files}
@@ -193,17 +126,17 @@ class CompactionPlan:
         writers = {family for at, family in enumerate(found) if at in files and family != LEGACY}
         return found if len(writers) > 1 else [""]
 
-    def _count(self, what: Callable[[_Kind, int], int]) -> dict[int, int]:
+    def _count(self, what: Callable[[Columns, slice], int]) -> dict[int, int]:
         """Return the sum of ``what`` over those that go, by the number of their file."""
         found: dict[int, int] = {}
         for kind in self._kinds.values():
-            for at in kind.going():
-                found[kind.files[at]] = found.get(kind.files[at], 0) + what(kind, at)
+            for file, run in kind.going():
+                found[file] = found.get(file, 0) + what(kind, run)
         return found
 
     def _spare(self) -> None:
         """Leave files alone of which too little would go."""
-        going = self._count(lambda kind, at: kind.lengths[at] + kind.endings[at])
+        going = self._count(lambda kind, run: sum(kind.lengths[run]) + sum(kind.endings[run]))
         for file in self.scan.files:
             number = self._numbers.get(file.place.path, -1)
             if number in going and not file.is_worth_it(going[number], is_all=self._goes_wholly(number)):
@@ -211,9 +144,9 @@ class CompactionPlan:
 
     def _keep_all(self, number: int) -> None:
         for kind in self._kinds.values():
-            for at in list(kind.going()):
-                if kind.files[at] == number:
-                    kind.is_going[at] = 0
+            for file, run in list(kind.going()):
+                if file == number:
+                    kind.is_going[run] = bytes(run.stop - run.start)
 
     def _goes_wholly(self, number: int) -> bool:
         return not any(
@@ -252,7 +185,7 @@ class CompactionPlan:
     def _remove_going(self) -> None:
         files = {self._numbers.get(file.place.path, -1): file for file in self.rewritten}
         unended: dict[int, set[int]] = {}
-        for number, offset, length, ending in merge(*(kind.lines_going() for kind in self._kinds.values())):
+        for number, offset, length, ending in merge(*(kind.spans_going() for kind in self._kinds.values())):
             if number in files:
                 files[number].check.edits.remove_line(offset, length, ending, RETENTION)
                 if not ending:
@@ -291,7 +224,9 @@ class CompactionPlan:
         return size if seal is None else size + len(seal(size, "0" * 64))
 
     def _times_going(self) -> Iterator[float]:
-        return (kind.timestamps[at] for kind in self._kinds.values() for at in kind.going())
+        for kind in self._kinds.values():
+            for _, run in kind.going():
+                yield from (min(kind.timestamps[run]), max(kind.timestamps[run]))
 
     def report(self, *, dry_run: bool, notes: int = 0, note_bytes: int = 0) -> CompactionReport:
         """Say exactly what goes, or went; ``notes`` came in its place."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from zlib import crc32
 
 from papyra.persistence import codec
 from papyra.persistence._files.blocks import KINDS, MIXED, Blocks, bytes_of, part_of, reader_at
 from papyra.persistence._files.fs import Access, read_all
-from papyra.persistence._files.many import decode_heads
+from papyra.persistence._files.many import are_framed, decode_heads
 from papyra.persistence._files.sidecar import StaleSidecarError, ends_as_indexed, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from papyra.persistence._files.numbers import Numbers
     from papyra.persistence._files.scan import Place
@@ -89,6 +89,10 @@ class Chunk(NamedTuple):
     low: int
     high: int
 
+    @property
+    def texts(self) -> Sequence[bytes]:
+        return self.lines.texts[self.low : self.high]
+
     def spot(self, at: int) -> Spot:
         return Spot(self.file, self.before + at, self.lines.offset(at), self.lines.texts[at])
 
@@ -116,7 +120,7 @@ class FileIndex:
     def _begin(self, blocks: Blocks) -> None:
         self.blocks = blocks
         self._cache: dict[int, dict[RecordKind, Lines]] = {}
-        self._times: dict[tuple[RecordKind, int], list[float]] = {}
+        self._times: dict[tuple[RecordKind, int, int], list[float]] = {}
 
     def refresh(self, place: Place, found: Seen | None) -> bool:
         """Take in what was added since, or everything after the file was replaced, cut or found changed.
@@ -125,7 +129,6 @@ class FileIndex:
         """
         was_doubtful = self._is_doubtful
         self._cache.clear()  # whoever changes bytes in place may leave size and time as they were
-        self._times.clear()
         if was_doubtful or found is None or not self._still_holds(found):
             self._forget()
         self.place = place
@@ -195,12 +198,13 @@ class FileIndex:
 
     def times(self, kind: RecordKind, block: int) -> list[float]:
         """Return the times of what `lines` returns."""
-        found = self._times.get((kind, block))
+        texts, mark = self.lines(kind, block).texts, (kind, block, self.blocks.checksums[block])
+        found = self._times.get(mark)
         if found is None:
-            found = _times_of(self.lines(kind, block).texts)
+            found = _times_of(texts)
             while len(self._times) >= _CACHED_BLOCKS:
                 del self._times[next(iter(self._times))]
-            self._times[kind, block] = found
+            self._times[mark] = found
         return found
 
     def _read_block(self, block: int) -> dict[RecordKind, Lines]:
@@ -217,16 +221,18 @@ class FileIndex:
             return {present[0]: Lines(texts, start)}
         heads = decode_heads(data) or map(head_of, texts)
         offsets = [*accumulate((len(text) + 1 for text in texts), initial=start)][:-1]
-        kinds = [KINDS[head.kind] for head in heads]
-        return _by_kind(zip(kinds, offsets, texts, strict=True))
+        return _by_kind([head.kind for head in heads], offsets, texts)
 
     def _judged(self, block: int, start: int, data: bytes) -> dict[RecordKind, Lines]:
         reader = reader_at(start, self.blocks.states[block])
-        return _by_kind(
-            (KINDS[piece.head.kind], piece.offset, piece.text)
-            for piece in reader.pieces(part_of(data, start), start + len(data), is_growing=True)
-            if piece.head is not None and piece.head.kind in KINDS and not self._is_excluded(piece.offset)
-        )
+        kinds, offsets, texts = list[str](), list[int](), list[bytes]()
+        for piece in reader.pieces(part_of(data, start), start + len(data), is_growing=True):
+            head = piece.head
+            if head is not None and head.kind in KINDS and not self._is_excluded(piece.offset):
+                kinds.append(head.kind)
+                offsets.append(piece.offset)
+                texts.append(piece.text)
+        return _by_kind(kinds, offsets, texts)
 
     def _is_excluded(self, offset: int) -> bool:
         excluded = self.blocks.excluded
@@ -308,18 +314,17 @@ class FileIndex:
 _NO_LINES = Lines()
 
 
-def _by_kind(lines: Iterable[tuple[RecordKind, int, bytes]]) -> dict[RecordKind, Lines]:
-    found: dict[RecordKind, tuple[list[int], list[bytes]]] = {}
-    for kind, offset, text in lines:
-        offsets, texts = found.setdefault(kind, ([], []))
-        offsets.append(offset)
-        texts.append(text)
-    return {kind: Lines(texts, 0, offsets) for kind, (offsets, texts) in found.items()}
+def _by_kind(kinds: Sequence[str], offsets: Sequence[int], texts: Sequence[bytes]) -> dict[RecordKind, Lines]:
+    found = {}
+    for kind in {*kinds}:
+        chosen = [*map(kind.__eq__, kinds)]
+        found[KINDS[kind]] = Lines([*compress(texts, chosen)], 0, [*compress(offsets, chosen)])
+    return found
 
 
 def _times_of(texts: Sequence[bytes]) -> list[float]:
-    heads = decode_heads(b"\n".join([*texts, b""]))
-    if heads is None or len(heads) != len(texts) or not all(t.startswith(codec.FRAME_HEAD) for t in texts):
+    heads = decode_heads(b"\n".join([*texts, b""])) if are_framed(texts) else None
+    if heads is None or len(heads) != len(texts):
         heads = [*map(head_of, texts)]
     return [head.timestamp for head in heads]
 

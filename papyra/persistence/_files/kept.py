@@ -45,19 +45,19 @@ def _first_young(stored: KindSequence, fitting: Cut, max_age: float | None, now:
         return stored.end
     cutoff = now - max_age
     young = _first_between(stored, fitting, cutoff, now)
-    for number, chunk in stored.chunks(fitting, young, until=cutoff, is_backward=True):
-        times = chunk.file.times(stored.kind, chunk.block)
-        for at in range(chunk.high - 1, chunk.low - 1, -1):
-            if times[at] < cutoff:
-                return stored.cut_after(number, stored.place_of(number, chunk.spot(at)))
+    for stretch in stored.stretches(fitting, young, until=cutoff, is_backward=True):
+        for at, time in enumerate(stretch.times(stored.kind)):
+            if time < cutoff:
+                number, spot = stretch.spot(at)
+                return stored.cut_after(number, stored.place_of(number, spot))
     return fitting
 
 
 def _first_between(stored: KindSequence, first: Cut, cutoff: float, now: float) -> Cut:
     """Return the cut before the first record that is neither old nor of a time that is yet to come."""
-    for number, chunk in stored.chunks(first, stored.end, since=cutoff, until=nextafter(now, inf)):
-        times = chunk.file.times(stored.kind, chunk.block)
-        for at in range(chunk.low, chunk.high):
-            if cutoff <= times[at] <= now:
-                return stored.cut_before(number, stored.place_of(number, chunk.spot(at)))
+    for stretch in stored.stretches(first, stored.end, since=cutoff, until=nextafter(now, inf)):
+        for at, time in enumerate(stretch.times(stored.kind)):
+            if cutoff <= time <= now:
+                number, spot = stretch.spot(at)
+                return stored.cut_before(number, stored.place_of(number, spot))
     return stored.end

@@ -68,6 +68,10 @@ class Piece(NamedTuple):
     def is_sound(self) -> bool:
         return self.head is not None
 
+    def pieces(self) -> Iterator[Piece]:
+        """Yield it, as `Block.pieces` does with many."""
+        yield self
+
 
 class Block(NamedTuple):
     """Neighbouring lines that end in LF, each a framed, sound record of a known kind and nothing else."""

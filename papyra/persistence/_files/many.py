@@ -32,7 +32,7 @@ def sound_checksums(lines: Sequence[bytes]) -> array[int] | None:
     Each ends in a newline. It says what `codec.is_framed` and `codec.has_sound_checksum` say of each without
     it, in a third of the time.
     """
-    if b"".join(map(_first_bytes, lines)) != codec.FRAME_HEAD * len(lines):
+    if not are_framed(lines):
         return None
     checksums = array("I", map(crc32, map(_checked_bytes, lines)))
     digits = array("I", checksums)
@@ -41,6 +41,11 @@ def sound_checksums(lines: Sequence[bytes]) -> array[int] | None:
     tails = digits.tobytes().hex("|", digits.itemsize).replace("|", '"}\n,"crc":"')
     found = b"".join(map(_last_bytes, lines))
     return checksums if found == b',"crc":"%b"}\n' % tails.encode("ascii") else None
+
+
+def are_framed(lines: Sequence[bytes]) -> bool:
+    """Whether each of ``lines`` begins as a frame does."""
+    return b"".join(map(_first_bytes, lines)) == codec.FRAME_HEAD * len(lines)
 
 
 def decode_heads(lines: bytes) -> Sequence[codec.Head] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from math import inf, nextafter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.persistence.models import KindStats
 
@@ -21,6 +21,33 @@ if TYPE_CHECKING:
 _HALVINGS = 64
 
 
+class Stretch(NamedTuple):
+    """Records that follow each other in the sequence, as they are read: onwards or back.
+
+    ``parts``: out of which blocks, with the numbers of their chains; ``order``: the place of each record
+    among those of the parts, one part after the other.
+    """
+
+    texts: Sequence[bytes]
+    parts: Sequence[tuple[int, Chunk]]
+    order: Sequence[int]
+
+    def spot(self, at: int) -> tuple[int, Spot]:
+        """Return one of them, with the number of its chain."""
+        place = self.order[at]
+        for number, chunk in self.parts:
+            if place < chunk.high - chunk.low:
+                return number, chunk.spot(chunk.low + place)
+            place -= chunk.high - chunk.low
+        raise IndexError(at)
+
+    def times(self, kind: RecordKind) -> list[float]:
+        """Return the time of each."""
+        parts = [chunk.file.times(kind, chunk.block)[chunk.low : chunk.high] for _, chunk in self.parts]
+        found = [time for part in parts for time in part]
+        return [found[at] for at in self.order]
+
+
 class _Run:
     """One chain on its way through the sequence: what of its present block is still to come."""
 
@@ -29,33 +56,40 @@ class _Run:
         self._chain = chain
         self._chunks = chunks
         self._is_backward = is_backward
-        self.is_over = False
-        self._go_on()
+        self._chunk: Chunk | None = None
+        self._keys: list[float] = []
 
-    def _go_on(self) -> None:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            self.is_over = True
-        else:
-            self._chunk, self._keys = chunk, self._chain.keys(chunk)
-            self._low, self._high = chunk.low, chunk.high
+    def has_more(self) -> bool:
+        """Go on to the next block where nothing of this one is to come; false at the end."""
+        if self._chunk is None or self._chunk.low == self._chunk.high:
+            self._chunk = next(self._chunks, None)
+            if self._chunk is not None:
+                self._keys = self._chain.keys(self._chunk)
+        return self._chunk is not None
 
     @property
-    def next_key(self) -> tuple[float, int]:
-        return self._keys[self._high - 1 if self._is_backward else self._low], self.number
+    def last_key(self) -> tuple[float, int]:
+        """The key of what comes last of the present block."""
+        chunk = self._present
+        return self._keys[chunk.low if self._is_backward else chunk.high - 1], self.number
 
-    def take_to(self, limit: tuple[float, int]) -> Chunk:
-        """Return what comes before the record with the key ``limit`` of another chain."""
-        key, number = limit
-        bisect = bisect_right if self.number < number else bisect_left
-        at = bisect(self._keys, key, self._low, self._high)
+    def take_to(self, limit: tuple[float, int]) -> tuple[Chunk, list[float]]:
+        """Return what comes before, or is, the record with the key ``limit`` of some chain; and the keys."""
+        chunk, (key, number) = self._present, limit
         if self._is_backward:
-            taken, self._high = self._chunk._replace(low=at, high=self._high), at
+            bisect = bisect_right if self.number < number else bisect_left
+            at = bisect(self._keys, key, chunk.low, chunk.high)
+            taken, self._chunk = chunk._replace(low=at), chunk._replace(high=at)
         else:
-            taken, self._low = self._chunk._replace(low=self._low, high=at), at
-        if self._low == self._high:
-            self._go_on()
-        return taken
+            bisect = bisect_left if self.number > number else bisect_right
+            at = bisect(self._keys, key, chunk.low, chunk.high)
+            taken, self._chunk = chunk._replace(high=at), chunk._replace(low=at)
+        return taken, self._keys[taken.low : taken.high]
+
+    @property
+    def _present(self) -> Chunk:
+        assert self._chunk is not None  # noqa: S101  # has_more() said so
+        return self._chunk
 
 
 class KindSequence:
@@ -78,30 +112,33 @@ class KindSequence:
     def size(self) -> int:
         return sum(chain.size for chain in self.chains)
 
-    def chunks(
+    def stretches(
         self, first: Cut, stop: Cut, *, since: float = -inf, until: float = inf, is_backward: bool = False
-    ) -> Iterator[tuple[int, Chunk]]:
-        """Yield the number of a chain and what of it comes next, from ``first`` to before ``stop``.
+    ) -> Iterator[Stretch]:
+        """Yield what comes next, from ``first`` to before ``stop``; each takes some chain's block to its end.
 
         Blocks in which no time is in the range are left out.
         """
-        parts = [
+        ways = [
             chain.chunks(low, high, since, until, is_backward=is_backward)
             for chain, low, high in zip(self.chains, first, stop, strict=True)
         ]
-        if len(parts) == 1:
-            for chunk in parts[0]:
-                yield 0, chunk
+        if len(ways) == 1:
+            for chunk in ways[0]:
+                yield _stretch([(0, chunk)], [], is_backward=is_backward)
             return
         runs = [
-            _Run(number, self.chains[number], part, is_backward=is_backward)
-            for number, part in enumerate(parts)
+            _Run(number, self.chains[number], way, is_backward=is_backward) for number, way in enumerate(ways)
         ]
-        choose, end = (max, (-inf, -1)) if is_backward else (min, (inf, len(runs)))
-        while runs := [run for run in runs if not run.is_over]:
-            run = choose(runs, key=_next_key)
-            limit = choose((other.next_key for other in runs if other is not run), default=end)
-            yield run.number, run.take_to(limit)
+        while runs := [run for run in runs if run.has_more()]:
+            limit = (max if is_backward else min)(run.last_key for run in runs)
+            parts: list[tuple[int, Chunk]] = []
+            keys: list[float] = []
+            for run in runs:
+                chunk, taken = run.take_to(limit)
+                parts.append((run.number, chunk))
+                keys += taken
+            yield _stretch(parts, keys, is_backward=is_backward)
 
     def cut_before(self, number: int, place: int) -> Cut:
         """Return the cut before the record at ``place`` of a chain."""
@@ -123,14 +160,14 @@ class KindSequence:
 
     def first_after(self, cut: Cut) -> tuple[int, Spot] | None:
         """Return the first record from ``cut`` on, with the number of its chain."""
-        for number, chunk in self.chunks(cut, self.end):
-            return number, chunk.spot(chunk.low)
+        for stretch in self.stretches(cut, self.end):
+            return stretch.spot(0)
         return None
 
     def last(self) -> tuple[int, Spot] | None:
         """Return the last record of all."""
-        for number, chunk in self.chunks(self.start, self.end, is_backward=True):
-            return number, chunk.spot(chunk.high - 1)
+        for stretch in self.stretches(self.start, self.end, is_backward=True):
+            return stretch.spot(0)
         return None
 
     def bytes_before(self, cut: Cut) -> int:
@@ -152,11 +189,12 @@ class KindSequence:
         key = self._fitting_key(budget, is_bytes=is_bytes)
         cut = [chain.place_at(key, beyond=False) for chain in self.chains]
         budget -= (self.size - self.bytes_before(cut)) if is_bytes else len(self) - sum(cut)
-        for number, chunk in self.chunks(self.start, cut, is_backward=True):
-            for at in range(chunk.high - 1, chunk.low - 1, -1):
-                budget -= len(chunk.lines.texts[at]) + 1 if is_bytes else 1
+        for stretch in self.stretches(self.start, cut, is_backward=True):
+            for at, text in enumerate(stretch.texts):
+                budget -= len(text) + 1 if is_bytes else 1
                 if budget < 0:
-                    return self.cut_after(number, self.place_of(number, chunk.spot(at)))
+                    number, spot = stretch.spot(at)
+                    return self.cut_after(number, self.place_of(number, spot))
         return self.start
 
     def _fitting_key(self, budget: int, *, is_bytes: bool) -> float:
@@ -188,8 +226,14 @@ class KindSequence:
         )
 
 
-def _next_key(run: _Run) -> tuple[float, int]:
-    return run.next_key
+def _stretch(parts: Sequence[tuple[int, Chunk]], keys: Sequence[float], *, is_backward: bool) -> Stretch:
+    """Put the records of ``parts`` in order by their ``keys``; those of one part are in it."""
+    texts = [text for _, chunk in parts for text in chunk.texts]
+    order: Sequence[int] = range(len(texts))
+    if len(parts) > 1:
+        order = sorted(order, key=keys.__getitem__)
+        texts = [texts[at] for at in order]
+    return Stretch(texts[::-1], parts, order[::-1]) if is_backward else Stretch(texts, parts, order)
 
 
 def later(one: Cut, other: Cut) -> Cut:

@@ -17,11 +17,11 @@ from papyra.persistence.query import Page
 from papyra.persistence.quickread import quick_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from papyra.persistence._files.chain import Chain
-    from papyra.persistence._files.index import Chunk, FileIndex, Spot
-    from papyra.persistence._files.merged import Cut, KindSequence
+    from papyra.persistence._files.index import FileIndex, Spot
+    from papyra.persistence._files.merged import Cut, KindSequence, Stretch
     from papyra.persistence.models import Record
     from papyra.persistence.query import RecordQuery
     from papyra.persistence.retention import RetentionPolicy
@@ -73,52 +73,52 @@ def read_page(stored: KindSequence, query: RecordQuery, policy: RetentionPolicy,
         first, stop = (first, cut) if query.newest_first else (later(first, cut), stop)
     since = -inf if query.since is None else query.since
     until = inf if query.until is None else query.until
-    chunks = stored.chunks(first, stop, since=since, until=until, is_backward=query.newest_first)
-    return _page_of(stored, chunks, query, first)
+    stretches = stored.stretches(first, stop, since=since, until=until, is_backward=query.newest_first)
+    return _page_of(stored, stretches, query, first)
 
 
 def _page_of(
-    stored: KindSequence, chunks: Iterable[tuple[int, Chunk]], query: RecordQuery, first: Cut
+    stored: KindSequence, stretches: Iterable[Stretch], query: RecordQuery, first: Cut
 ) -> Page[Record]:
     found: list[Record] = []
-    last: tuple[int, Chunk, int] | None = None
+    last: tuple[Stretch, int] | None = None
     limit, matches = query.limit, query.matches if query.has_filter else None
-    for number, chunk in chunks:
-        for places, records in _records(chunk, limit + 1 - len(found), is_backward=query.newest_first):
-            if matches is None and records and len(found) + len(records) <= limit:
-                found += records
-                last = number, chunk, places[-1]
-                continue
-            for at, record in zip(places, records, strict=True):
-                if matches is not None and not matches(record):
-                    continue
-                if len(found) == limit and last is not None:
-                    number, chunk, at = last  # noqa: PLW2901  # the last one given
-                    cursor = _cursor_at(stored, number, chunk.spot(at), is_followed=not query.newest_first)
-                    return Page(tuple(found), cursor, cursor)
-                found.append(record)
-                last = number, chunk, at
+    for stretch in stretches:
+        for some in _records(stretch.texts, limit + 1 - len(found)):
+            places, records = some if matches is None else _matching(*some, matches)
+            room = limit - len(found)
+            found += records[:room]
+            if room and records:
+                last = stretch, places[min(room, len(places)) - 1]
+            if len(records) > room and last is not None:
+                given, at = last
+                cursor = _cursor_at(stored, *given.spot(at), is_followed=not query.newest_first)
+                return Page(tuple(found), cursor, cursor)
     end = (stored.first_after(first) if query.newest_first else None) or stored.last()
     if end is None:
         return Page(tuple(found), None, query.cursor)
     return Page(tuple(found), None, _cursor_at(stored, *end, is_followed=False))
 
 
-def _records(
-    chunk: Chunk, wanted: int, *, is_backward: bool
-) -> Iterator[tuple[Sequence[int], Sequence[Record]]]:
-    """Yield the records of ``chunk`` and their places, read so many at a time as may be wanted."""
-    texts, low, high = chunk.lines.texts, chunk.low, chunk.high
-    while low < high:
-        part = range(max(low, high - wanted), high) if is_backward else range(low, min(high, low + wanted))
-        low, high = (low, part.start) if is_backward else (part.stop, high)
-        wanted = max(wanted, _LEAST)
-        lines, places = texts[part.start : part.stop], [*part]
+def _records(texts: Sequence[bytes], wanted: int) -> Iterator[tuple[Sequence[int], Sequence[Record]]]:
+    """Yield the records of ``texts`` and their places, read so many at a time as may be wanted."""
+    low = 0
+    while low < len(texts):
+        lines = texts[low : low + wanted]
+        places: Sequence[int] = range(low, low + len(lines))
+        low, wanted = low + len(lines), max(wanted, _LEAST)
         records = quick_records(b"\n".join(lines), len(lines))
         if records is None:
-            found = [(at, record) for at, line in zip(part, lines, strict=True) if (record := _decode(line))]
-            places, records = [at for at, _ in found], [record for _, record in found]
-        yield (places[::-1], records[::-1]) if is_backward else (places, records)
+            read = [(at, record) for at, line in zip(places, lines, strict=True) if (record := _decode(line))]
+            places, records = [at for at, _ in read], [record for _, record in read]
+        yield places, records
+
+
+def _matching(
+    places: Sequence[int], records: Sequence[Record], matches: Callable[[Record], bool]
+) -> tuple[Sequence[int], Sequence[Record]]:
+    pairs = [(at, record) for at, record in zip(places, records, strict=True) if matches(record)]
+    return [at for at, _ in pairs], [record for _, record in pairs]
 
 
 def _decode(line: bytes) -> Record | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from papyra.exceptions import StoreFailedError
     from papyra.persistence._files.edits import Edits
-    from papyra.persistence._files.lines import Piece
+    from papyra.persistence._files.lines import Block, Piece
     from papyra.persistence._files.quarantine import Quarantine
     from papyra.persistence._files.scan import FileScan, OnRecord, Place, StoreScan
     from papyra.persistence._files.tally import Seal
@@ -254,11 +254,12 @@ class Recovery:
         }
         edits = {file.place.path: file.check.edits for file in files}
 
-        def collect(file: FileScan, piece: Piece) -> None:
-            if piece.head is not None:
-                key = file.place.path, (piece.head.incarnation, piece.head.kind)
-                if key in places:
-                    places[key].append((piece.head.seq, Span(piece.offset, len(piece.text))))
+        def collect(file: FileScan, part: Piece | Block) -> None:
+            for piece in part.pieces():
+                if piece.head is not None:
+                    key = file.place.path, (piece.head.incarnation, piece.head.kind)
+                    if key in places:
+                        places[key].append((piece.head.seq, Span(piece.offset, len(piece.text))))
 
         self._writer.scan(depth, self._progress, collect)
         for (path, _), found in places.items():

@@ -14,7 +14,7 @@ from papyra.persistence import codec
 from papyra.persistence._files.check import FileCheck, Findings
 from papyra.persistence._files.fs import opened, read_all, stat_or_none
 from papyra.persistence._files.ledger import Ledger
-from papyra.persistence._files.lines import READ_BYTES, LineReader, Piece, find_header
+from papyra.persistence._files.lines import READ_BYTES, Block, LineReader, Piece, find_header
 from papyra.persistence._files.sidecar import StaleSidecarError, load, sidecar_of
 from papyra.persistence._files.tail import Mark, lines_backwards
 from papyra.persistence.models import PersistenceAnomalyType, PersistenceScanReport, ScanDepth
@@ -102,7 +102,7 @@ class FileScan:
         return is_all or not self.is_fixed
 
 
-OnRecord = Callable[[FileScan, Piece], None]
+OnRecord = Callable[[FileScan, Piece | Block], None]
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,6 +43,7 @@ class SegmentName(NamedTuple):
         return self._replace(number=self.number + 1, base=self.base + records)
 
 
+@lru_cache(maxsize=4096)  # each read asks it of every name in the folder
 def parse_name(name: str) -> SegmentName | None:
     """Return what the name of a segment tells, ``None`` for any other name."""
     found = _NAME.match(name)

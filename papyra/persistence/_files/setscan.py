@@ -13,7 +13,7 @@ from papyra.persistence._files.check import FileCheck, Findings
 from papyra.persistence._files.folder import most_told, read_footer
 from papyra.persistence._files.fs import opened, read_all
 from papyra.persistence._files.ledger import Ledger
-from papyra.persistence._files.lines import read_header
+from papyra.persistence._files.lines import Block, read_header
 from papyra.persistence._files.scan import (
     LEGACY,
     FileScan,
@@ -156,11 +156,13 @@ class _Run:
         scan.files.append(file)
         return file
 
-    def _take(self, file: SegmentScan, piece: Piece) -> None:
-        if file.tally is not None and piece.head is not None:
-            file.tally.add(piece.head.incarnation, piece.head.seq, piece.head.timestamp)
+    def _take(self, file: SegmentScan, part: Piece | Block) -> None:
+        if file.tally is not None:
+            for head in part.heads if isinstance(part, Block) else (part.head,):
+                if head is not None:
+                    file.tally.add(head.incarnation, head.seq, head.timestamp)
         if self._on_record is not None:
-            self._on_record(file, piece)
+            self._on_record(file, part)
 
     def _source(self, file: SegmentScan) -> Source:
         return self._watch.source(file, self._fds[str(file.name)])

@@ -113,8 +113,8 @@ def judged(
     """Judge ``text``, in a set as the second of two files, and return all that anybody asks of it."""
     told_records: list[Any] = []
 
-    def tell(piece: Piece) -> None:
-        told_records.append((*piece._replace(head=None), plain(piece.head)))
+    def tell(part: Piece | Block) -> None:
+        told_records.extend((*piece._replace(head=None), plain(piece.head)) for piece in part.pieces())
 
     ledger = Ledger(is_set=is_set)
     if is_set:

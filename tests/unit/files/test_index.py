@@ -29,7 +29,7 @@ from papyra.testing.records import EPOCH
 from tests.unit.files.stores import HEADER, QUARANTINE, fresh, known, line, note, opened
 
 if TYPE_CHECKING:
-    from papyra.persistence._files.lines import Piece
+    from papyra.persistence._files.lines import Block, Piece
     from papyra.persistence.json import JsonFilePersistence
 
 EVENTS = RecordQuery(kind=RecordKind.EVENT, limit=7, newest_first=False)
@@ -49,9 +49,10 @@ def judged(data: bytes, kind: RecordKind) -> list[bytes]:
     """Return the lines that a full honest pass takes for records of ``kind``, in store order."""
     found: list[bytes] = []
 
-    def take(piece: Piece) -> None:
-        if piece.head is not None and piece.head.kind == kind:
-            found.append(piece.text)
+    def take(part: Piece | Block) -> None:
+        found.extend(
+            piece.text for piece in part.pieces() if piece.head is not None and piece.head.kind == kind
+        )
 
     check = FileCheck("", take)
     check.feed(LineReader().pieces(blocks.part_of(data, 0), len(data), is_growing=True))

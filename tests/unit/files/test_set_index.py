@@ -30,7 +30,7 @@ from tests.unit.files.stores import QUICK, REPAIR
 from tests.unit.files.test_index import LEGACY, PIECES, POLICIES, TIMES, time_of
 
 if TYPE_CHECKING:
-    from papyra.persistence._files.lines import Piece
+    from papyra.persistence._files.lines import Block, Piece
     from papyra.persistence.backends.rotating import RotatingFilePersistence
 
 WRITERS = ["01JDGH5Q7W000000000000AAAA", "01JDGH5Q7W000000000000BBBB"]
@@ -47,9 +47,9 @@ def judged(folder: Path, legacy: list[Path], kind: RecordKind) -> list[tuple[str
         name = parse_name(path.name)
         family, data = "" if name is None else name.family, path.read_bytes()
 
-        def take(piece: Piece, family: str = family) -> None:
-            if piece.head is not None and piece.head.kind == kind:
-                found.append((family, piece.text))
+        def take(part: Piece | Block, family: str = family) -> None:
+            sound = [piece for piece in part.pieces() if piece.head is not None and piece.head.kind == kind]
+            found.extend((family, piece.text) for piece in sound)
 
         check = FileCheck("", take, ledger=ledger)
         check.feed(LineReader().pieces(blocks.part_of(data, 0), len(data), is_growing=True))
