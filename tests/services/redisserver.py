@@ -185,7 +185,7 @@ class RedisServer:
             self.keeper.give(self.folder / name)
 
 
-def client_of(url: str, **options: str) -> Redis:
+def client_of(url: str, **options: str | float) -> Redis:
     from redis import Redis  # noqa: PLC0415  # an extra
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
