@@ -1,0 +1,41 @@
+"""Wait for what comes: on a connection of its own, in a thread of its own, so that it holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from papyra.exceptions import StoreUnavailableError
+from papyra.persistence._redis.connecting import Door, Target
+
+if TYPE_CHECKING:
+    from papyra.persistence._redis.entries import StreamId
+
+WAIT_SECONDS = 1.0
+_PAUSE_SECONDS = 0.5
+
+
+class Waiting:
+    """Tells when a stream grows; to be closed by who made it."""
+
+    def __init__(self, target: Target, stream: str) -> None:
+        self._door = Door(target, socket_timeout=WAIT_SECONDS + 5.0)
+        self._stream = stream
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="papyra-follow")
+
+    async def for_more(self, after: StreamId) -> None:
+        """Return once there may be an entry behind ``after``; or after a moment, where the server is away."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._block, str(after))
+        except StoreUnavailableError:
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _block(self, after: str) -> None:
+        milliseconds = int(WAIT_SECONDS * 1000)
+        self._door.call("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", self._stream, after)
+
+    def close(self) -> None:
+        """End the thread once the server has answered."""
+        self._executor.submit(self._door.close)
+        self._executor.shutdown(wait=False)
