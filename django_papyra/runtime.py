@@ -77,7 +77,10 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
     check_options(settings)
     if is_url and scheme != DJANGO_SCHEME:
         return open_store(
-            settings.backend, retention_policy=policy, quarantine_dir=settings.startup.quarantine_dir
+            settings.backend,
+            retention_policy=policy,
+            quarantine_dir=settings.startup.quarantine_dir,
+            system_id=settings.system_id,
         )
     cls = backend_class(settings)
     options: dict[str, object] = {"retention_policy": policy, **settings.options}
@@ -96,7 +99,7 @@ def open_url(url: str, *, must_exist: bool) -> PersistenceBackend:
             raise ConfigurationError("django: needs the alias of a database; write django:default")
         writer = str(get_settings().options.get("writer", WriterMode.THREAD))
         return DjangoPersistence(alias, writer)
-    return open_store(url, must_exist=must_exist)
+    return open_store(url, must_exist=must_exist, system_id=get_settings().system_id)
 
 
 def backend_class(settings: PapyraSettings) -> type:

@@ -41,7 +41,9 @@ def choose_source(args: Namespace, environ: Mapping[str, str]) -> Source:
         return Source(args.path, partial(store_from_path, args.path), ("--path", args.path))
     if args.store is not None:
         return Source(
-            masked(args.store), partial(open_store, args.store, must_exist=True), ("--store", args.store)
+            masked(args.store),
+            partial(open_store, args.store, must_exist=True),
+            ("--store", masked(args.store)),
         )
     url = environ.get(ENVIRONMENT, "")
     if url:

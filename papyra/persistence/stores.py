@@ -6,7 +6,7 @@ import errno
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from papyra.clock import SYSTEM_CLOCK
 from papyra.exceptions import ConfigurationError
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.retention import RetentionPolicy
 
-_FORMS = "ndjson:PATH, segments:PATH or memory:"
+_FORMS = "ndjson:PATH, segments:PATH, redis://HOST/DB or memory:"
 _PATHS = frozenset({"ndjson", "segments"})
+_SERVERS = frozenset({"redis", "rediss", "unix"})
 _BESIDE = {"ndjson": r"\.lock", "segments": r"\.(lock|segments|[0-9]+)"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NO_SUCH_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NOT_HERE = {
-    "redis": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
-    "rediss": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
     "django": "a Django database is opened by manage.py, which knows the settings: "
     "python manage.py papyra_doctor, papyra_scan, papyra_recover, papyra_copy and others",
     "file": "write ndjson:PATH",
@@ -41,12 +40,14 @@ def open_store(
     retention_policy: RetentionPolicy | None = None,
     quarantine_dir: str | None = None,
     must_exist: bool = False,
+    system_id: str | None = None,
 ) -> PersistenceBackend:
     """Return the backend that ``url`` names; raises `ConfigurationError` for one that names none.
 
     What follows ``ndjson:`` or ``segments:`` is a path as it stands (no percent escapes), a leading ``~`` is
     a home folder. With ``must_exist`` a missing store is refused, else the first append creates it.
-    ``quarantine_dir`` takes the place of the folder beside the store.
+    ``quarantine_dir`` takes the place of the folder beside the store. ``system_id`` is whose history is meant
+    on a server that holds several, where the URL does not say.
     """
     scheme, separator, rest = url.partition(":")
     if not separator or not _SCHEME.match(scheme):
@@ -60,10 +61,13 @@ def open_store(
         case "segments":
             path = _path_in(rest, scheme.lower())
             return _open_segments(path, retention_policy, quarantine_dir, must_exist=must_exist)
+        case server if server in _SERVERS:
+            opening = _adapter("papyra.persistence.backends.redis:open_redis")
+            return opening(url, retention_policy=retention_policy, system_id=system_id, must_exist=must_exist)
         case "memory":
             if rest.strip("/"):
                 raise ConfigurationError(f"memory: takes no name, but got {masked(url)!r}")
-            return _backend("papyra.persistence.backends.memory:InMemoryPersistence")(retention_policy)
+            return _adapter("papyra.persistence.backends.memory:InMemoryPersistence")(retention_policy)
         case known if known in _NOT_HERE:
             raise ConfigurationError(f"{known}: stores: {_NOT_HERE[known]}")
         case unknown:
@@ -84,6 +88,9 @@ def is_same_place(one: str, other: str) -> bool:
     """
     (scheme, _, rest), (other_scheme, _, other_rest) = (url.partition(":") for url in (one, other))
     scheme, other_scheme = scheme.lower(), other_scheme.lower()
+    if {scheme, other_scheme} <= _SERVERS:
+        place_of = _adapter("papyra.persistence.backends.redis:place_of_url")
+        return place_of(one) == place_of(other)
     if not {scheme, other_scheme} <= _PATHS:
         return scheme != "memory" and (scheme, rest) == (other_scheme, other_rest)
     path, other_path = (LOCAL_FS.resolve(_path_in(text, scheme)) for text in (rest, other_rest))
@@ -136,7 +143,9 @@ class NewFile:
 
 def masked(url: str) -> str:
     """Return ``url`` without the user and password it may hold."""
-    return url if url.lower().startswith(("ndjson:", "segments:")) else re.sub(r"//.*@", "//…@", url)
+    if url.lower().startswith(("ndjson:", "segments:")):
+        return url
+    return re.sub(r"((?:user|pass)\w*=)[^&#]*", r"\1…", re.sub(r"//.*@", "//…@", url))
 
 
 def _open_file(
@@ -150,7 +159,7 @@ def _open_file(
         raise ConfigurationError(f"{path} is a folder; segments:{path} opens a set of segments")
     elif not found.is_file:
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
-    return _backend("papyra.persistence.json:JsonFilePersistence")(
+    return _adapter("papyra.persistence.json:JsonFilePersistence")(
         path, policy, quarantine_dir=quarantine_dir
     )
 
@@ -166,7 +175,7 @@ def _open_segments(
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
     with translated(path):
         is_shared = find_folder("", LOCAL_FS, path.absolute(), SYSTEM_CLOCK).is_shared()
-    return _backend("papyra.persistence.backends.rotating:RotatingFilePersistence")(
+    return _adapter("papyra.persistence.backends.rotating:RotatingFilePersistence")(
         path, policy, quarantine_dir=quarantine_dir, shared=is_shared
     )
 
@@ -218,7 +227,7 @@ def _expanded(path: str, scheme: str) -> Path:
         raise ConfigurationError(f"{path}: there is no such home folder; write the path in full") from error
 
 
-def _backend(name: str) -> Callable[..., PersistenceBackend]:
+def _adapter(name: str) -> Callable[..., Any]:
     """Import an adapter when it is opened, so that none costs anything or is missed before."""
     module, _, member = name.partition(":")
-    return cast("Callable[..., PersistenceBackend]", getattr(import_module(module), member))
+    return cast("Callable[..., Any]", getattr(import_module(module), member))

@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from papyra.exceptions import (
     ConfigurationError,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Argument = str | bytes | int
 Value = TypeVar("Value")
 
-SCHEMES = ("redis", "rediss", "unix")
 TIMEOUT_SECONDS = 5.0
 _WORD = re.compile(r"(?:^|-)([A-Z]{4,}|ASK|OOM)\b")
 _LATER = {
@@ -43,8 +42,14 @@ _LATER = {
     "NOREPLICAS": "too few replicas are there",
     "READONLY": "the server is a replica and takes no writes",
     "TRYAGAIN": "the slot moves to another node",
+    "WAITAOF": "the server does not do what durability='waitaof' asks of it: set appendonly yes",
     "WRONGPASS": "the server refuses this user or password",
 }
+_FORM = (
+    "not the URL of a Redis server; write redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS, or "
+    "unix://PATH, with special characters of a password as percent escapes"
+)
+_DATABASE = re.compile(r"(/[0-9]*)?")
 _MOVED = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "READONLY", "MASTERDOWN"})
 
 
@@ -72,9 +77,11 @@ class Target(NamedTuple):
         """What to call it where people read: without user, password and options."""
         if self.client is not None:
             return f"the client's server, {self.key}"
-        parts = urlsplit(self.url)
-        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-        return f"{parts.scheme}://{host}{parts.path}, {self.key}"
+        parts = split(self.url)
+        if parts.scheme == "unix":
+            return f"unix://{parts.path}, {self.key}"
+        path = parts.path.strip("/") or "0"
+        return f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}/{path}, {self.key}"
 
     def check(self) -> None:
         """Raise `ConfigurationError` for a URL that names no server; connects to none."""
@@ -85,16 +92,11 @@ class Target(NamedTuple):
         """Return a pool of our own."""
         redis = _driver()
         if self.client is None:
+            split(self.url)
             try:
-                scheme, place = urlsplit(self.url).scheme, self.place
                 pool = redis.ConnectionPool.from_url(self.url)
-            except ValueError:  # its text may hold a part of the password
-                raise ConfigurationError(
-                    "not the URL of a Redis server; write redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for "
-                    "TLS, or unix://PATH, with special characters of a password as percent escapes"
-                ) from None
-            if scheme not in SCHEMES or not place:
-                raise ConfigurationError(f"no Redis server is reached by {scheme!r}; write {SCHEMES}")
+            except (ValueError, TypeError):  # its text may hold a part of the password
+                raise ConfigurationError(_FORM) from None
         else:
             client: Any = self.client
             if isinstance(client, redis.RedisCluster):
@@ -106,6 +108,18 @@ class Target(NamedTuple):
         """Have the cluster's map made anew: a node said that it is out of date."""
         if isinstance(self.client, _driver().RedisCluster):
             self.client.nodes_manager.initialize()
+
+
+def split(url: str) -> SplitResult:
+    """Return the parts of a Redis URL; raises `ConfigurationError`, which repeats nothing of it."""
+    try:
+        parts = urlsplit(url)
+        is_server = parts.scheme in {"redis", "rediss"} and _DATABASE.fullmatch(parts.path) is not None
+        if (is_server and parts.port != 0) or (parts.scheme == "unix" and parts.path):
+            return parts
+    except ValueError:
+        pass  # its text may hold a part of the password
+    raise ConfigurationError(_FORM)
 
 
 def _like(pool: ConnectionPool, socket_timeout: float | None) -> ConnectionPool:

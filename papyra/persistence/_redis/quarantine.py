@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.clock import minted_at
 from papyra.exceptions import RecordDecodeError
+from papyra.persistence import codec
 from papyra.persistence._redis.entries import FIRST, RawEntry, StreamId, record_of
 from papyra.persistence._redis.keys import STREAMS
 from papyra.persistence._redis.reading import Span, raw_entries
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from papyra.persistence._redis.connecting import Door
     from papyra.persistence._redis.keys import Keys
+    from papyra.persistence.models import Record
 
 _AT_ONCE = 100
 _KINDS = {name: kind for kind, name in STREAMS.items()}
@@ -140,16 +142,23 @@ class Quarantine:
 def _page(kind: RecordKind, entries: Sequence[RawEntry]) -> QuarantinePage:
     records, rest = [], []
     for entry in entries:
-        try:
-            record = record_of(kind, entry)
-        except RecordDecodeError:
-            record = None
-        content = _content(entry.fields)
+        content, record = _content(entry.fields), _record_or_none(kind, entry)
         if record is None:
             rest.append(content)
         else:
             records.append((record, content + b"\n"))
     return QuarantinePage(tuple(records), tuple(rest))
+
+
+def _record_or_none(kind: RecordKind, entry: RawEntry) -> Record | None:
+    """Return the record in an entry's body, whatever was wrong with what stood beside it."""
+    content = _content(entry.fields)
+    try:
+        if codec.is_framed(content) and codec.has_sound_checksum(content):
+            return codec.decode_record(content)
+        return record_of(kind, entry)
+    except RecordDecodeError:
+        return None
 
 
 def _content(fields: Sequence[bytes]) -> bytes:

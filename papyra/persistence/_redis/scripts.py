@@ -222,21 +222,11 @@ redis.call('HINCRBY', meta, kind .. ':epoch', 1)
 return moved
 """)
 
-RAISE_FLOORS = Script("""
--- KEYS: dedup. ARGV: fields and the numbers below which nothing is missed.
-for at = 1, #ARGV, 2 do
-  local field = ARGV[at] .. '#floor'
-  if tonumber(ARGV[at + 1]) > tonumber(redis.call('HGET', KEYS[1], field) or 0) then
-    redis.call('HSET', KEYS[1], field, ARGV[at + 1])
-  end
-end
-return 1
-""")
-
 TAKE_LEASE = Script("""
 -- KEYS: lease. ARGV: who, for how many milliseconds, and who is known to be gone. Returns who has it.
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then return holder end
+redis.call('DEL', KEYS[1]) -- allowed on a full server, and so is then what follows: retention has to go on
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 """)

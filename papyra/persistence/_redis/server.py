@@ -65,6 +65,8 @@ def ask(door: Door, keys: Keys) -> Said:
 
 
 def _newest(door: Door, stream: str) -> float:
+    if door.call("TYPE", stream) != b"stream":
+        return 0.0
     columns = next(walk(door, stream, newest_first=True, step=1), [])
     return (columns[0].id if columns else FIRST).milliseconds / 1000
 

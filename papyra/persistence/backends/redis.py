@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import ConfigurationError, InvalidRecordError, StoreUnavailableError
 from papyra.persistence._redis import server
-from papyra.persistence._redis.appending import Acknowledging, Durability
 from papyra.persistence._redis.bounds import Keeper
-from papyra.persistence._redis.connecting import Door, Target
+from papyra.persistence._redis.config import RedisStreamsConfig
+from papyra.persistence._redis.connecting import Door
 from papyra.persistence._redis.entries import FIRST
 from papyra.persistence._redis.following import Waiting
-from papyra.persistence._redis.keys import Keys
 from papyra.persistence._redis.lease import Lease
 from papyra.persistence._redis.places import ReadingPlace
 from papyra.persistence._redis.quarantine import Quarantine
 from papyra.persistence._redis.reading import Found, read_page
 from papyra.persistence._redis.repair import Done, Repair
 from papyra.persistence._redis.scanning import Findings, Scan
-from papyra.persistence._redis.server import Demand
 from papyra.persistence._redis.stats import measure, sum_of
 from papyra.persistence._redis.trimming import Bounds, Trimming
 from papyra.persistence._redis.upkeep import SLACK_RECORDS, Upkeep, tell_forced
@@ -42,21 +40,20 @@ from papyra.persistence.models import (
     RecordKind,
     ScanDepth,
     StoreStats,
-    as_word,
 )
 from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
 from papyra.persistence.retention import Removal
 from papyra.persistence.threads import WriterThread
-from papyra.persistence.upkeep import TrustedClock, check_interval
+from papyra.persistence.upkeep import TrustedClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from redis import Redis, RedisCluster
-
     from papyra.persistence.entries import Entry
     from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
     from papyra.persistence.retention import RetentionPolicy
+
+__all__ = ["RedisStreamsConfig", "RedisStreamsPersistence", "StreamKind", "open_redis", "place_of_url"]
 
 Value = TypeVar("Value")
 StreamKind = Literal["events", "audits", "dead_letters"]
@@ -64,58 +61,6 @@ StreamKind = Literal["events", "audits", "dead_letters"]
 _QUARANTINED_AT_ONCE = 50
 _MAX_SEQ = 2**53 - 1
 """The highest number that a script of the server can tell from the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class RedisStreamsConfig:
-    """Which server, whose keys, and what counts as stored there.
-
-    ``url`` is ``redis://``, ``rediss://`` (TLS) or ``unix://``; or ``client`` is a ready one, of a plain
-    server, of Sentinel or of a cluster, of which only the way to connect is taken. ``scan_sample_size``
-    entries are asked for at a time by a scan, ``max_read`` at most by a read. With ``approx_trim`` retention
-    by itself leaves up to a hundred entries more than it keeps. ``require`` names what refuses a server that
-    lacks it: persistence, no_eviction, version, headroom, clock, primary, ids. Of what consumer groups still
-    need beyond retention, ``max_retained_for_groups`` stay at most (``None``: all).
-    """
-
-    url: str = field(default="redis://localhost:6379/0", repr=False)
-    prefix: str = "papyra"
-    system_id: str = "local"
-    scan_sample_size: int = 1000
-    max_read: int = 50_000
-    approx_trim: bool = True
-    quarantine_prefix: str | None = None
-    _: KW_ONLY
-    client: Redis | RedisCluster | None = field(default=None, repr=False)
-    durability: Durability | str = Durability.SERVER
-    wait_replicas: int = 0
-    wait_milliseconds: int = 1000
-    require: Sequence[Demand | str] = ()
-    max_retained_for_groups: int | None = None
-    compact_interval_seconds: float | None = 5.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "durability", as_word(Durability, "durability", self.durability))
-        demands = tuple(as_word(Demand, "demand", word) for word in self.require)
-        object.__setattr__(self, "require", demands)
-        for name, least in (
-            ("scan_sample_size", 1),
-            ("max_read", 1),
-            ("wait_replicas", 0),
-            ("wait_milliseconds", 1),
-        ):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigurationError(f"{name} must be {least} or more, not {value!r:.50}")
-        if self.durability == Durability.WAIT and not self.wait_replicas:
-            raise ConfigurationError("durability='wait' waits for replicas: set wait_replicas to 1 or more")
-        if self.compact_interval_seconds is not None:
-            check_interval(self.compact_interval_seconds)
-        _keys_of(self)
-
-
-def _keys_of(config: RedisStreamsConfig) -> Keys:
-    return Keys(config.prefix, config.system_id, config.quarantine_prefix)
 
 
 class RedisStreamsPersistence(BasePersistence):
@@ -135,17 +80,13 @@ class RedisStreamsPersistence(BasePersistence):
     ) -> None:
         super().__init__(retention_policy, clock=clock)
         self._config = config = config or RedisStreamsConfig()
-        self._keys = keys = _keys_of(config)
-        self._target = Target(config.url, config.client, keys.stream(RecordKind.EVENT))
+        self._keys = keys = config.keys
+        self._target = config.target
         self._target.check()
         name = f"papyra {config.system_id}"
         self._write_door, self._read_door = Door(self._target), Door(self._target)
-        acknowledging = Acknowledging(
-            Durability(config.durability), config.wait_replicas, config.wait_milliseconds
-        )
-        self._demands = frozenset(map(Demand, config.require))
         self._writing = Writing(
-            self._write_door, keys, self._writer_identity, clock, acknowledging, self._demands
+            self._write_door, keys, self._writer_identity, clock, config.acknowledging, config.demands
         )
         self._writer: WriterThread[list[Entry], Refused] = WriterThread(
             name, self._writing.write, on_failure=self._writing.fail, clock=clock
@@ -170,6 +111,19 @@ class RedisStreamsPersistence(BasePersistence):
     def config(self) -> RedisStreamsConfig:
         """How it was configured."""
         return self._config
+
+    def check_exists(self) -> None:
+        """Raise `ConfigurationError` where no system has ever written under these keys; blocks."""
+        door = Door(self._target)
+        try:
+            found = door.call("EXISTS", *self._keys.streams, self._keys.dedup)
+        finally:
+            door.close()
+        if not found:
+            raise ConfigurationError(
+                f"there is no store at {self._target.place}; name the system that writes to it with "
+                "?system_id=NAME behind the URL"
+            )
 
     async def _append(self, entries: list[Entry]) -> Refused:
         sound = [entry for entry in entries if entry.last_seq <= _MAX_SEQ]
@@ -248,7 +202,7 @@ class RedisStreamsPersistence(BasePersistence):
 
     def _warnings(self) -> tuple[str, ...]:
         doubts = [*server.judge(server.ask(self._read_door, self._keys), self._clock.now())]
-        server.check(doubts, self._demands, self._target.place)
+        server.check(doubts, self._config.demands, self._target.place)
         shared = [
             f"the system {stranger!r} writes under the keys of {self._keys.system_id!r}"
             for stranger in sorted(self._writing.strangers)
@@ -379,3 +333,23 @@ def _refuse_folder(folder: str | None) -> None:
         raise ConfigurationError(
             f"a Redis store keeps its quarantine in a stream of its own, and none in {folder}"
         )
+
+
+def open_redis(
+    url: str,
+    *,
+    retention_policy: RetentionPolicy | None = None,
+    system_id: str | None = None,
+    must_exist: bool = False,
+) -> RedisStreamsPersistence:
+    """Return the store of a URL; with ``must_exist`` it is looked for, which blocks."""
+    config = RedisStreamsConfig.from_url(url, system_id=system_id)
+    backend = RedisStreamsPersistence(config, retention_policy=retention_policy)
+    if must_exist:
+        backend.check_exists()
+    return backend
+
+
+def place_of_url(url: str) -> str:
+    """Return what two URLs of one store have in common."""
+    return RedisStreamsConfig.from_url(url).target.place

@@ -1,0 +1,405 @@
+"""I1: each record stands in its stream once, whatever became of the replies and of the server's memory."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from papyra.exceptions import AppendError, RecordConflictError, StoreUnavailableError
+from papyra.persistence.models import EventType, LossNote, RecordKind
+from papyra.persistence.retention import RetentionPolicy
+from papyra.testing.promises.harness import everything
+from papyra.testing.records import INCARNATION, OTHER_INCARNATION, event, letter, numbers
+from tests.unit.redis.stores import DEDUP, EVENTS, META, mine, opened, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.redis.conftest import Server
+
+
+class Proxy:
+    """Passes bytes on; the next replies it was told to drop end their connection instead."""
+
+    def __init__(self, behind: str) -> None:
+        self._behind = behind
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.drop_after: bytes | None = None
+        self.times = 0
+        self._open: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._behind)
+            self._open += [client, server]
+            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        is_marked = threading.Event()
+
+        def answer() -> None:
+            while data := _received(server):
+                if is_marked.is_set():
+                    break
+                client.sendall(data)
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+        threading.Thread(target=answer, daemon=True).start()
+        while data := _received(client):
+            if self.drop_after is not None and self.drop_after in data and self.times:
+                self.times -= 1
+                is_marked.set()
+            server.sendall(data)
+        server.close()
+
+    def close(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+def _received(end: socket.socket) -> bytes:
+    try:
+        return end.recv(1 << 20)
+    except OSError:
+        return b""
+
+
+@contextmanager
+def proxied(server: Server) -> Iterator[Proxy]:
+    proxy = Proxy(str(server.folder / "socket"))
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+async def test_a_reply_that_is_lost_once_is_not_noticed_and_nothing_stands_twice(server: Server) -> None:
+    with proxied(server) as proxy:
+        async with opened(proxy.url) as store:
+            await store.append(mine(1))
+            proxy.drop_after, proxy.times = b"EVALSHA", 1
+            await store.append([*mine(2, 3), letter(4)])
+            assert proxy.times == 0
+            await store.append(mine(4))
+            assert await seen(store) == [1, 2, 3, 4]
+            assert len(await everything(store, RecordKind.DEAD_LETTER)) == 1
+            assert not (await store.scan()).has_anomalies
+
+
+async def test_replies_that_are_lost_again_and_again_are_told_and_the_same_batch_is_stored_once(
+    server: Server,
+) -> None:
+    with proxied(server) as proxy:
+        async with opened(proxy.url) as store:
+            await store.append(mine(1))
+            proxy.drop_after, proxy.times = b"EVALSHA", 2
+            with pytest.raises(StoreUnavailableError):
+                await store.append(mine(2, 3))
+            assert not store.state.is_ok
+            await store.append(mine(2, 3, 4))
+            assert store.state.is_ok
+            assert await seen(store) == [1, 2, 3, 4]
+            assert not (await store.scan()).has_anomalies
+
+
+async def test_records_without_a_number_get_a_new_incarnation_where_nobody_knows_what_was_stored(
+    server: Server,
+) -> None:
+    with proxied(server) as proxy:
+        async with opened(proxy.url) as store:
+            await store.append([event(1)])
+            proxy.drop_after, proxy.times = b"EVALSHA", 2
+            with pytest.raises(StoreUnavailableError):
+                await store.append([event(2), event(3)])
+            await store.append([event(4)])
+            found = await everything(store)
+            assert numbers(found) == [1, 2, 3, 4]
+            assert [record.seq for record in found] == [1, 2, 3, 1]
+            assert not (await store.scan()).has_anomalies
+
+
+async def test_two_writers_with_the_same_records_store_them_once(server: Server) -> None:
+    async with opened(server.url) as one, opened(server.url) as other:
+        batches = [mine(*range(first, first + 10)) for first in range(1, 200, 10)]
+        for batch in batches:
+            await asyncio.gather(one.append(batch), other.append(batch), other.append(batch[5:]))
+        assert await seen(one) == list(range(1, 201))
+        assert not (await one.scan()).has_anomalies
+
+
+async def test_of_two_late_ones_of_one_number_the_first_wins(server: Server) -> None:
+    async with opened(server.url) as one, opened(server.url) as other:
+        await one.append(mine(1, 4))
+        first, second = event(2, incarnation=INCARNATION, seq=2), event(9, incarnation=INCARNATION, seq=2)
+        outcomes = await asyncio.gather(one.append([first]), other.append([second]), return_exceptions=True)
+        (refused,) = [outcome for outcome in outcomes if outcome is not None]
+        assert isinstance(refused, AppendError)
+        assert isinstance(refused.refused[0][1], RecordConflictError)
+        await one.append([event(3, incarnation=INCARNATION, seq=3)])
+        found = await everything(one)
+        assert sorted(record.seq for record in found) == [1, 2, 3, 4]
+        assert not (await one.scan()).has_anomalies
+
+
+async def test_a_batch_larger_than_one_go_is_stored_whole_and_its_repeat_not_at_all(server: Server) -> None:
+    batch = mine(*range(1, 3_501))
+    async with opened(server.url) as store:
+        await store.append(batch)
+        await store.append(batch)
+        forged = event(1, incarnation=INCARNATION, seq=2_222)
+        with pytest.raises(AppendError) as caught:
+            await store.append([*batch[:2_000], forged, *batch[2_500:]])
+        assert [position for position, _ in caught.value.refused] == [2_000]
+        assert (await store.counts())[RecordKind.EVENT] == 3_500
+        with server.client() as client:
+            client.delete(DEDUP)
+        await store.append(batch[3_000:])
+        assert (await store.counts())[RecordKind.EVENT] == 3_500
+
+
+async def test_a_lost_dedup_key_is_made_anew_from_the_streams(server: Server) -> None:
+    async with opened(server.url) as store:
+        await store.append(mine(1, 2, 5))
+        await store.append(mine(3))
+        before = server.client().hgetall(DEDUP)
+    with server.client() as client:
+        client.delete(DEDUP)
+    async with opened(server.url) as store:
+        await store.append([event(1, incarnation=OTHER_INCARNATION, seq=1), *mine(5, 6)])
+        assert await seen(store) == [1, 2, 5, 3, 6]
+        after = server.client().hgetall(DEDUP)
+        assert int(after[f"{INCARNATION}:event".encode()]) == 6 > int(before[f"{INCARNATION}:event".encode()])
+
+
+async def test_a_number_that_no_script_can_tell_from_the_next_is_refused_alone(server: Server) -> None:
+    async with opened(server.url) as store:
+        with pytest.raises(AppendError) as caught:
+            await store.append([*mine(1), event(7, incarnation=INCARNATION, seq=2**53), *mine(2)])
+        assert [position for position, _ in caught.value.refused] == [1]
+        assert await seen(store) == [1, 2]
+        await store.append(mine(2**53 - 1))
+        await store.append(mine(2**53 - 1))
+        assert len(await seen(store)) == 3
+
+
+async def test_what_the_server_forgot_is_sent_again_before_what_comes_next(server: Server) -> None:
+    async with opened(server.url) as store:
+        await store.append([*mine(1, 2, 3), letter(1)])
+        with server.client() as client:
+            client.flushall()
+        await store.append(mine(4))
+        await store.append([letter(2)])
+        assert await seen(store) == [1, 2, 3, 4]
+        assert numbers(await everything(store, RecordKind.DEAD_LETTER)) == [1, 2]
+        assert not (await store.scan()).has_anomalies
+
+
+async def test_what_the_server_forgot_is_sent_again_even_if_nothing_comes(server: Server) -> None:
+    async with opened(server.url, compact_interval_seconds=0.05) as store:
+        await store.append(mine(1, 2))
+        with server.client() as client:
+            client.flushall()
+            assert await asyncio.to_thread(client.xread, {EVENTS: "0"}, block=20_000)
+        assert await seen(store) == [1, 2]
+
+
+async def test_a_server_that_began_anew_has_what_it_had_acknowledged(own_server: Server) -> None:
+    async with opened(own_server.url) as store:
+        await store.append(mine(*range(1, 51)))
+        own_server.kill()
+        with pytest.raises(StoreUnavailableError):
+            await store.append(mine(51))
+        own_server.start()
+        await store.append(mine(51, 52))
+        assert await seen(store) == list(range(1, 53))
+
+
+async def test_what_was_too_much_to_remember_is_told_as_lost(server: Server) -> None:
+    pad = "x" * 900_000
+    async with opened(server.url) as store:
+        for seq in range(1, 9):
+            await store.append([event(seq, incarnation=INCARNATION, seq=seq, payload=pad)])
+        with server.client() as client:
+            client.flushall()
+        await store.append(mine(9))
+        assert await seen(store) == [5, 6, 7, 8, 9]
+        notes = await everything(store, type=EventType.RECORDS_LOST)
+        (note,) = [LossNote.from_payload(getattr(each, "payload", None)) for each in notes]
+        assert note is not None
+        assert note[:4] == (INCARNATION, "event", 1, 4)
+        assert not (await store.scan()).has_anomalies
+
+
+async def test_a_stream_that_was_deleted_is_filled_again(server: Server) -> None:
+    async with opened(server.url) as store:
+        await store.append([*mine(1, 2, 3), letter(1)])
+        with server.client() as client:
+            client.delete(EVENTS)
+        await store.append(mine(4))
+        assert sorted(await seen(store)) == [1, 2, 3, 4]
+        assert not (await store.scan()).has_anomalies
+        await store.append(mine(1, 2, 3, 4))
+        assert len(await seen(store)) == 4
+
+
+async def test_scripts_that_the_server_dropped_are_sent_again(server: Server) -> None:
+    async with opened(server.url) as store:
+        await store.append(mine(1))
+        with server.client() as client:
+            client.script_flush()
+        await store.append(mine(2))
+        assert await seen(store) == [1, 2]
+
+
+async def test_what_retention_removed_does_not_come_back_late_or_by_a_repeat(server: Server) -> None:
+    async with opened(server.url) as store:
+        await store.append(mine(1, 2, 5))
+        await store.append(mine(3))
+        await store.compact(RetentionPolicy(max_records=1))
+        await store.append(mine(1, 2, 4, 5, 3))
+        assert await seen(store) == [3]
+        await store.append(mine(6))
+        assert not (await store.scan()).has_anomalies
+
+
+async def test_a_full_server_says_so_takes_nothing_and_works_again(server: Server) -> None:
+    with server.client() as client:
+        async with opened(server.url) as store:
+            await store.append(mine(1))
+            client.config_set("maxmemory", 1)
+            try:
+                with pytest.raises(StoreUnavailableError, match="out of memory"):
+                    await store.append(mine(2, 3))
+                assert await seen(store) == [1]
+                await store.compact(RetentionPolicy(max_records=0))
+            finally:
+                client.config_set("maxmemory", 0)
+            await store.append(mine(2, 3))
+            assert await seen(store) == [2, 3]
+            assert not (await store.scan()).has_anomalies
+
+
+async def test_a_replica_takes_nothing_and_is_named(server: Server) -> None:
+    with server.client() as client:
+        client.replicaof("127.0.0.1", 1)  # type: ignore[no-untyped-call]
+        try:
+            async with opened(server.url) as store:
+                with pytest.raises(StoreUnavailableError, match="replica"):
+                    await store.append(mine(1))
+        finally:
+            client.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
+
+
+async def test_waiting_for_more_replicas_than_there_are_acknowledges_nothing(server: Server) -> None:
+    async with opened(server.url, durability="wait", wait_replicas=1, wait_milliseconds=50) as store:
+        with pytest.raises(StoreUnavailableError, match="0 of 1 replicas"):
+            await store.append(mine(1))
+    async with opened(server.url) as store:
+        await store.append(mine(1, 2))
+        assert await seen(store) == [1, 2]
+
+
+async def test_waiting_for_a_sync_of_a_server_that_makes_none_acknowledges_nothing(server: Server) -> None:
+    async with opened(server.url, durability="waitaof", wait_milliseconds=50) as store:
+        with pytest.raises(StoreUnavailableError, match=r"appendonly|WAITAOF"):
+            await store.append(mine(1))
+
+
+async def test_a_synced_server_that_is_killed_has_every_acknowledged_record(own_server: Server) -> None:
+    with own_server.client() as client:
+        client.config_set("appendonly", "yes")
+        client.config_set("save", "")
+    own_server.options = ("--appendonly", "yes")
+    async with opened(own_server.url, durability="waitaof", wait_milliseconds=10_000) as store:
+        for first in range(1, 101, 10):
+            await store.append(mine(*range(first, first + 10)))
+    own_server.kill()
+    own_server.start()
+    async with opened(own_server.url) as store:
+        assert await seen(store) == list(range(1, 101))
+
+
+@pytest.mark.parametrize("key", [EVENTS, DEDUP, META])
+async def test_a_key_of_another_kind_is_told_and_left_alone(server: Server, key: str) -> None:
+    with server.client() as client:
+        client.set(key, "somebody's")
+        async with opened(server.url) as store:
+            with pytest.raises(Exception, match="something else than papyra"):
+                await store.append(mine(1))
+        assert client.get(key) == b"somebody's"
+
+
+async def test_two_systems_under_one_prefix_do_not_see_each_other(server: Server) -> None:
+    async with opened(server.url, system_id="orders") as orders, opened(server.url, system_id="pay") as pay:
+        await orders.append(mine(1))
+        await pay.append([event(7)])
+        assert numbers(await everything(orders)) == [1]
+        assert numbers(await everything(pay)) == [7]
+
+
+async def test_a_system_that_begins_under_anothers_keys_is_warned_of(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server.url) as store:
+        await store.append([event(1, event_type=EventType.SYSTEM_STARTED, system_id="payments")])
+        await store.append([event(2, system_id="payments")])
+        (said,) = [record for record in caplog.records if "payments" in record.getMessage()]
+        assert "system_id" in said.getMessage()
+        assert any("payments" in warning for warning in (await store.scan()).warnings)
+
+
+async def test_a_wrong_password_is_never_repeated(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "hunter2-never-shown"  # noqa: S105  # it is what must not be shown
+    with server.client() as client:
+        client.acl_setuser("ana", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])
+        url = server.url.replace("unix://", f"unix://ana:{secret}@")
+        async with opened(url) as store:
+            assert secret not in repr(store.config)
+            for use in (store.append(mine(1)), store.scan(), store.stats()):
+                with pytest.raises(StoreUnavailableError) as caught:
+                    await use
+                error: BaseException | None = caught.value
+                assert "user or password" in str(error)
+                while error is not None:
+                    assert secret not in str(error) + repr(error)
+                    error = error.__cause__
+        client.acl_deluser("ana")
+    assert secret not in caplog.text
+
+
+async def test_a_server_that_is_not_there_is_told_and_met_again(own_server: Server) -> None:
+    own_server.kill()
+    async with opened(own_server.url) as store:
+        for use in (store.append(mine(1)), store.scan(), store.stats(), store.list_events()):
+            with pytest.raises(StoreUnavailableError, match="does not answer"):
+                await use
+        own_server.start()
+        await store.append(mine(1))
+        assert await seen(store) == [1]
+
+
+def test_a_ready_client_lends_its_way_and_not_its_connections(server: Server) -> None:
+    async def use() -> None:
+        with redis.Redis.from_url(server.url, decode_responses=True) as client:
+            async with opened("redis://nowhere:1/0", client=client) as store:
+                await store.append(mine(1))
+                assert await seen(store) == [1]
+            assert client.ping()
+
+    asyncio.run(use())
