@@ -14,6 +14,7 @@ import pytest
 from django_papyra.backend import DjangoPersistence
 from papyra.exceptions import AppendError
 from papyra.persistence.backends.memory import InMemoryPersistence
+from papyra.persistence.backends.redis import RedisStreamsConfig, RedisStreamsPersistence
 from papyra.persistence.backends.rotating import RotatingFilePersistence
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import RecordKind, ScanDepth
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
     from papyra.persistence.base import BasePersistence
     from papyra.persistence.models import Record
+    from tests.services.redisserver import RedisPlace
 
 INCARNATIONS = tuple(f"01JDGH5Q7W000000000000000{number}" for number in range(3))
 SYSTEMS = ("orders", "payments")
 PATHS = ("", "/desk", "/desk/stock")
 TYPES = ("ActorStarted", "ActorStopped", "MyOwn")
-SEEDS = range(BUDGET.pick(quick=2, ci=4, whole=100))
+SEEDS = range(BUDGET.pick(quick=2, ci=4, whole=30))
 OPERATIONS = 45
 
 
@@ -165,21 +167,24 @@ async def go_through(seed: int, witness: Witness) -> None:
         await witness.read(RecordQuery(kind=kind, newest_first=False))
 
 
-def stores_in(folder: Path) -> dict[str, BasePersistence]:
+def stores_in(folder: Path, url: str) -> dict[str, BasePersistence]:
     return {
         "memory": InMemoryPersistence(UNLIMITED),
         "file": JsonFilePersistence(folder / "log.ndjson"),
         "segments": RotatingFilePersistence(folder / "log", max_bytes=20_000, max_files=1000),
         "orm": DjangoPersistence(),
+        "redis": RedisStreamsPersistence(RedisStreamsConfig(url, system_id="orders")),
     }
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_i9_the_same_history_reads_back_the_same_from_every_backend(seed: int, tmp_path: Path) -> None:
+async def test_i9_the_same_history_reads_back_the_same_from_every_backend(
+    seed: int, tmp_path: Path, any_redis: RedisPlace
+) -> None:
     witnesses = []
     async with AsyncExitStack() as stack:
-        for name, store in stores_in(tmp_path).items():
+        for name, store in stores_in(tmp_path, any_redis.url).items():
             await stack.enter_async_context(store)
             witnesses.append(Witness(name, store, []))
             await go_through(seed, witnesses[-1])

@@ -113,6 +113,11 @@ class Proxy:
         """Pass each reply so much later."""
         self._delay = seconds
 
+    def lead_to(self, url: str) -> None:
+        """Speak with another server from now on, as after a failover; connections that stand are cut."""
+        self._server = urlsplit(url)
+        self.cut()
+
     def cut(self) -> None:
         """End every connection there is now."""
         with self._lock:

@@ -60,6 +60,13 @@ def flavour(request: pytest.FixtureRequest, services: Services) -> Service:
 
 
 @pytest.fixture
+def any_redis(flavour: Service, request: pytest.FixtureRequest) -> RedisPlace:
+    """Return the shared server of the flavour that `start_redis` starts."""
+    place: RedisPlace = request.getfixturevalue(flavour.name)
+    return place
+
+
+@pytest.fixture
 def start_redis(services: Services, flavour: Service) -> Iterator[StartRedis]:
     """Return what starts servers for this test; they end with it."""
     pytest.importorskip("redis")

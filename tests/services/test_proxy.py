@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from tests.services.redisfixtures import StartRedis
     from tests.services.redisserver import RedisPlace
 
 redis_py = pytest.importorskip("redis")
@@ -146,6 +147,15 @@ def test_cutting_costs_the_connections_and_no_more(proxy: Proxy, client: Redis) 
     client.connection_pool.disconnect()
     assert client.ping()
     assert proxy.connections == 2
+
+
+def test_led_elsewhere_it_speaks_with_another_server(
+    proxy: Proxy, client: Redis, start_redis: StartRedis
+) -> None:
+    client.set("key", "here")
+    proxy.lead_to(start_redis().url)
+    client.connection_pool.disconnect()
+    assert client.get("key") is None
 
 
 async def test_a_delayed_reply_is_late(proxy: Proxy) -> None:
