@@ -62,12 +62,12 @@ def open_store(
             path = _path_in(rest, scheme.lower())
             return _open_segments(path, retention_policy, quarantine_dir, must_exist=must_exist)
         case server if server in _SERVERS:
-            opening = _adapter("papyra.persistence.backends.redis:open_redis")
+            opening = _backend("papyra.persistence.backends.redis:open_redis")
             return opening(url, retention_policy=retention_policy, system_id=system_id, must_exist=must_exist)
         case "memory":
             if rest.strip("/"):
                 raise ConfigurationError(f"memory: takes no name, but got {masked(url)!r}")
-            return _adapter("papyra.persistence.backends.memory:InMemoryPersistence")(retention_policy)
+            return _backend("papyra.persistence.backends.memory:InMemoryPersistence")(retention_policy)
         case known if known in _NOT_HERE:
             raise ConfigurationError(f"{known}: stores: {_NOT_HERE[known]}")
         case unknown:
@@ -89,7 +89,7 @@ def is_same_place(one: str, other: str) -> bool:
     (scheme, _, rest), (other_scheme, _, other_rest) = (url.partition(":") for url in (one, other))
     scheme, other_scheme = scheme.lower(), other_scheme.lower()
     if {scheme, other_scheme} <= _SERVERS:
-        place_of = _adapter("papyra.persistence.backends.redis:place_of_url")
+        place_of = cast("Callable[[str], str]", _adapter("papyra.persistence.backends.redis:place_of_url"))
         return place_of(one) == place_of(other)
     if not {scheme, other_scheme} <= _PATHS:
         return scheme != "memory" and (scheme, rest) == (other_scheme, other_rest)
@@ -159,7 +159,7 @@ def _open_file(
         raise ConfigurationError(f"{path} is a folder; segments:{path} opens a set of segments")
     elif not found.is_file:
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
-    return _adapter("papyra.persistence.json:JsonFilePersistence")(
+    return _backend("papyra.persistence.json:JsonFilePersistence")(
         path, policy, quarantine_dir=quarantine_dir
     )
 
@@ -175,7 +175,7 @@ def _open_segments(
         raise ConfigurationError(f"{path} is neither a file nor a folder, so it holds no store")
     with translated(path):
         is_shared = find_folder("", LOCAL_FS, path.absolute(), SYSTEM_CLOCK).is_shared()
-    return _adapter("papyra.persistence.backends.rotating:RotatingFilePersistence")(
+    return _backend("papyra.persistence.backends.rotating:RotatingFilePersistence")(
         path, policy, quarantine_dir=quarantine_dir, shared=is_shared
     )
 
@@ -227,7 +227,11 @@ def _expanded(path: str, scheme: str) -> Path:
         raise ConfigurationError(f"{path}: there is no such home folder; write the path in full") from error
 
 
-def _adapter(name: str) -> Callable[..., Any]:
+def _backend(name: str) -> Callable[..., PersistenceBackend]:
+    return cast("Callable[..., PersistenceBackend]", _adapter(name))
+
+
+def _adapter(name: str) -> Any:
     """Import an adapter when it is opened, so that none costs anything or is missed before."""
     module, _, member = name.partition(":")
-    return cast("Callable[..., Any]", getattr(import_module(module), member))
+    return getattr(import_module(module), member)

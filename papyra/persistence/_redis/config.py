@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Self
-from urllib.parse import parse_qsl, urlencode, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 from papyra.exceptions import ConfigurationError
 from papyra.persistence._redis.appending import Acknowledging, Durability
@@ -83,7 +83,8 @@ class RedisStreamsConfig:
             raise ConfigurationError(f"a Redis URL takes a whole number for each of {_NUMBERS}") from error
         if "require" in options:
             given["require"] = [word for word in options.pop("require").split(",") if word]
-        return cls(urlunsplit(parts._replace(query=urlencode(options))), **given)  # type: ignore[arg-type]  # by name
+        rest = f"?{urlencode(options)}" if options else ""
+        return cls(url.partition("?")[0] + rest, **given)  # type: ignore[arg-type]  # by name
 
     @property
     def keys(self) -> Keys:

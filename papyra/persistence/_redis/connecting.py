@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from papyra.exceptions import (
     ConfigurationError,
@@ -78,10 +78,11 @@ class Target(NamedTuple):
         if self.client is not None:
             return f"the client's server, {self.key}"
         parts = split(self.url)
+        named = dict(parse_qsl(parts.query)).get("db", "0")
         if parts.scheme == "unix":
-            return f"unix://{parts.path}, {self.key}"
-        path = parts.path.strip("/") or "0"
-        return f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}/{path}, {self.key}"
+            return f"unix://{parts.path}?db={named}, {self.key}"
+        database = parts.path.strip("/") or named
+        return f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}/{database}, {self.key}"
 
     def check(self) -> None:
         """Raise `ConfigurationError` for a URL that names no server; connects to none."""

@@ -47,7 +47,7 @@ from papyra.persistence.threads import WriterThread
 from papyra.persistence.upkeep import TrustedClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from papyra.persistence.entries import Entry
     from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
@@ -154,7 +154,7 @@ class RedisStreamsPersistence(BasePersistence):
             first = self._keeper.first(query.kind, self._retention, self._clock.now())
         return read_page(self._read_door, self._keys, query, first, self._config.max_read)
 
-    async def follow(self, query: RecordQuery, *, cursor: str | None = None) -> AsyncIterator[Record]:
+    async def follow(self, query: RecordQuery, *, cursor: str | None = None) -> AsyncGenerator[Record, None]:
         """Yield what ``query`` matches behind ``cursor``, the oldest first, and go on as records come.
 
         Nothing is skipped or repeated, whatever retention takes and however often the server is away.

@@ -76,6 +76,7 @@ async def test_what_a_group_has_not_got_or_not_acknowledged_stays(
         with server.client() as client:
             client.xgroup_create(EVENTS, "readers", id="0")
             client.xgroup_create(EVENTS, "quick", id="$")
+            ids: list[Any] = []
             if is_delivered:
                 read = client.xreadgroup("readers", "one", {EVENTS: ">"}, count=12)
                 ids = [id_ for id_, _ in read[0][1]]
