@@ -6,6 +6,7 @@ import asyncio
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from papyra.exceptions import StoreUnavailableError
 from papyra.persistence.models import Record, RecordKind
@@ -14,8 +15,9 @@ from tests.system.appender import record
 
 
 class Appender:
-    def __init__(self, url: str, ack_log: str, incarnation: str) -> None:
-        self._store = make_store(url, system_id="killed")
+    def __init__(self, url: str, ack_log: str, incarnation: str, spill_dir: str) -> None:
+        options: dict[str, Any] = {"spill_dir": spill_dir} if spill_dir else {}
+        self._store = make_store(url, system_id="killed", **options)
         self._log = Path(ack_log).open("ab", buffering=0)  # noqa: SIM115  # to the end
         self._incarnation = incarnation
         self._last = dict.fromkeys(RecordKind, 0)

@@ -66,3 +66,31 @@ async def test_a_node_that_was_killed_and_came_back_has_everything(
         await store.append(records[20:])
         assert await everything(store) == records
         assert (await store.scan()).anomalies == ()
+
+
+async def test_a_slot_that_moves_takes_its_system_along(
+    client: RedisCluster, redis_cluster: Sequence[RedisServer]
+) -> None:
+    records = numbered(range(1, 41))
+    async with on(client, "orders") as store:
+        await store.append(records[:20])
+        move_slot(client, redis_cluster, key("events"))
+        await store.append(records[20:])
+        assert await everything(store) == records
+        assert (await store.scan()).anomalies == ()
+
+
+def move_slot(client: RedisCluster, servers: Sequence[RedisServer], name: str) -> None:
+    """Give the slot of ``name`` to another node, as redis-cli does it."""
+    slot = client.keyslot(name)  # type: ignore[no-untyped-call]
+    port = client.get_node_from_key(name).port  # type: ignore[no-untyped-call]
+    (source,) = [server for server in servers if server.port == port]
+    target = next(server for server in servers if server.port != port)
+    with source.client() as old, target.client() as new:
+        old_id, new_id = (one.execute_command("CLUSTER", "MYID").decode() for one in (old, new))
+        new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+        old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+        names = old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
+        old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+        for one in (new, old):
+            one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)

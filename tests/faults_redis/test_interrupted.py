@@ -164,3 +164,8 @@ async def test_a_record_that_comes_late_is_stored_once_whoever_brings_it(any_red
         found = await everything(first)
     assert sorted(one.seq for one in found) == list(range(1, 31))
     assert all(one in RECORDS for one in found)
+
+
+async def test_what_stands_twice_is_read_once(any_redis: RedisPlace) -> None:
+    await damage(any_redis)
+    assert await seqs(any_redis.url) == list(range(1, 31))

@@ -44,6 +44,19 @@ async def test_i8_without_memory_left_the_caller_is_told_reads_go_on_and_room_is
     assert await is_sound(server.url, [*before, *refused])
 
 
+async def test_compaction_makes_room_where_there_is_none(start_redis: StartRedis) -> None:
+    server = start_redis(maxmemory="16mb", maxmemory_policy="noeviction")
+    padding, more = "x" * 10_000, numbered([301], actor_type="x" * 500_000)
+    async with opened(server.url) as store:
+        await store.append(numbered(range(1, 301), actor_type=padding))
+        fill(server)
+        with pytest.raises(StoreFullError):
+            await store.append(more)
+        await store.compact(RetentionPolicy(max_records=10))
+        await store.append(more)
+    assert await seqs(server.url) == list(range(291, 302))
+
+
 def fill(server: RedisServer) -> None:
     """Take what memory is left, with buffers of connections that are no larger than what they carry."""
     from redis import RedisError  # noqa: PLC0415  # an extra
