@@ -47,6 +47,11 @@ def give_memory(server: RedisServer) -> None:
         client.config_set("maxmemory", 0)
 
 
+def forget(server: RedisServer) -> None:
+    with server.client() as client:
+        client.flushall()
+
+
 @pytest.mark.parametrize(("harm", "mend"), [(kill, start), (take_all_memory, give_memory), (forget, forget)])
 async def test_r4_what_befalls_the_server_befalls_no_actor_and_everything_is_on_record(
     start_redis: StartRedis, harm: Callable[[RedisServer], None], mend: Callable[[RedisServer], None]

@@ -155,3 +155,20 @@ async def test_opening_touches_nothing_and_a_server_away_is_told_at_the_first_us
         proxy.accept()
         await store.append(numbered([1]))
         assert await everything(store) == numbered([1])
+
+
+async def test_i1_what_is_forgotten_again_while_it_is_sent_again_is_sent_once_more(
+    server: RedisServer, proxy: Proxy
+) -> None:
+    records = numbered(range(1, 13))
+    with server.client() as client:
+        async with opened(proxy.url) as store:
+            await store.append(records[:10])
+            client.flushall()
+            held = proxy.hold_reply(b'orders:1"')
+            appending = asyncio.create_task(store.append(records[10:]))
+            await asyncio.to_thread(held.wait)
+            client.flushall()
+            held.release()
+            await asyncio.wait_for(appending, PATIENT_SECONDS)
+    assert await is_sound(server.url, records)
