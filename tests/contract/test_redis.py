@@ -1,4 +1,4 @@
-"""The public promises, asked of Redis streams."""
+"""The public promises, asked of Redis streams on Redis and on Valkey."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from papyra.testing.contract import BackendContract
 
 if TYPE_CHECKING:
     from papyra.persistence.retention import RetentionPolicy
-    from tests.unit.redis.conftest import Server
+    from tests.services.redisserver import RedisPlace
 
 
 class TestRedis(BackendContract):
     @pytest.fixture(autouse=True)
-    def storage(self, server: Server) -> None:
-        self.config = RedisStreamsConfig(server.url, system_id="orders")
+    def storage(self, redis: RedisPlace) -> None:
+        self.config = RedisStreamsConfig(redis.url, system_id="orders")
 
     async def open(self, retention: RetentionPolicy | None = None) -> RedisStreamsPersistence:
         return RedisStreamsPersistence(self.config, retention_policy=retention)
+
+
+class TestValkey(TestRedis):
+    @pytest.fixture(autouse=True)
+    def storage(self, valkey: RedisPlace) -> None:
+        self.config = RedisStreamsConfig(valkey.url, system_id="orders")

@@ -1,0 +1,177 @@
+"""An outage that outlasts every retry: records wait on the disk here and go in before anything newer."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from papyra.actor import Actor
+from papyra.exceptions import PersistenceStartupError
+from papyra.persistence.models import EventType, PersistedEvent
+from papyra.persistence.startup import PersistenceStartupConfig, PersistenceStartupMode
+from papyra.persistence.state import StoreCondition
+from papyra.system import ActorSystem
+from papyra.testing.promises.harness import everything
+from tests.faults_redis.stores import is_sound, make_store, numbered, opened, stored
+from tests.services.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from papyra.persistence.backends.redis import RedisStreamsPersistence
+    from tests.services.redisserver import RedisPlace
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENT_SECONDS = 60.0
+
+
+async def until_ok(store: RedisStreamsPersistence) -> None:
+    """Wait until everything that waited has gone in; nothing tells that but the state."""
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while not store.state.is_ok:  # noqa: ASYNC110  # a state tells nobody
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def proxy(any_redis: RedisPlace) -> Iterator[Proxy]:
+    with Proxy(any_redis.url) as opened_proxy:
+        yield opened_proxy
+
+
+@pytest.fixture
+def spill(tmp_path: Path) -> dict[str, Any]:
+    return {"spill_dir": str(tmp_path / "spill")}
+
+
+async def test_what_came_while_the_server_was_away_is_there_in_order_before_what_comes_after(
+    any_redis: RedisPlace, proxy: Proxy, spill: dict[str, Any]
+) -> None:
+    records = numbered(range(1, 61))
+    async with opened(proxy.url, **spill) as store:
+        await store.append(records[:10])
+        proxy.refuse()
+        for start in range(10, 50, 10):
+            await asyncio.wait_for(store.append(records[start : start + 10]), PATIENT_SECONDS)
+        assert store.state.condition is StoreCondition.DEGRADED
+        assert (store.state.since is not None, bool(store.state.reason)) == (True, True)
+        proxy.accept()
+        await store.append(records[50:])
+        await until_ok(store)
+    assert await is_sound(any_redis.url, records)
+
+
+async def test_a_batch_whose_reply_was_lost_as_the_server_went_is_there_once(
+    any_redis: RedisPlace, proxy: Proxy, spill: dict[str, Any]
+) -> None:
+    records = numbered(range(1, 31))
+    async with opened(proxy.url, **spill) as store:
+        await store.append(records[:10])
+        trouble = proxy.hold_reply(b"orders:15", times=1000)
+        appending = asyncio.create_task(store.append(records[10:20]))
+        await asyncio.to_thread(trouble.wait)
+        proxy.refuse()
+        await asyncio.wait_for(appending, PATIENT_SECONDS)
+        proxy.accept()
+        await store.append(records[20:])
+        await until_ok(store)
+    assert await is_sound(any_redis.url, records)
+
+
+DIES = """
+import asyncio, os, sys
+from tests.faults_redis.stores import make_store, numbered
+
+async def main(url, spill_dir):
+    store = make_store(url, spill_dir=spill_dir)
+    await store.append(numbered(range(1, 21)))
+    os._exit(7)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_i1_what_a_dead_process_left_is_sent_by_the_next(proxy: Proxy, spill: dict[str, Any]) -> None:
+    proxy.refuse()
+    command = [sys.executable, "-c", DIES, proxy.url, spill["spill_dir"]]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 7, done.stderr
+    proxy.accept()
+    async with opened(proxy.url, **spill) as store:
+        await store.append(numbered([1], incarnation="01JDGH5Q7W0000000000000009"))
+        await until_ok(store)
+        found = await everything(store)
+    assert found[:20] == numbered(range(1, 21))
+    assert len(found) == 21
+
+
+class Echo(Actor):
+    async def receive(self, message: object) -> object:
+        return message
+
+
+async def test_actors_never_notice_an_outage(
+    any_redis: RedisPlace, proxy: Proxy, spill: dict[str, Any]
+) -> None:
+    system = ActorSystem(
+        system_id="orders", persistence=make_store(proxy.url, **spill), close_persistence=True
+    )
+    async with system:
+        ref = system.spawn(Echo, name="echo")
+        assert await ref.ask(1) == 1
+        await system.flush()
+        proxy.refuse()
+        for number in range(20):
+            system.spawn(Echo, name=f"echo-{number}")
+            assert await ref.ask(number) == number
+        await asyncio.wait_for(system.flush(), PATIENT_SECONDS)
+        proxy.accept()
+        system.spawn(Echo, name="last")
+        assert await ref.ask(3) == 3
+    found = await stored(any_redis.url)
+    events = [one for one in found if isinstance(one, PersistedEvent)]
+    assert [one.seq for one in events] == list(range(1, len(events) + 1))
+    started = [one.actor_path for one in events if one.event_type == EventType.ACTOR_STARTED]
+    assert started == ["/echo", *(f"/echo-{number}" for number in range(20)), "/last"]
+    assert events[-1].event_type == EventType.SYSTEM_STOPPED
+
+
+async def test_a_system_that_starts_while_the_server_is_away_starts_degraded_where_it_may(
+    any_redis: RedisPlace, proxy: Proxy, spill: dict[str, Any]
+) -> None:
+    proxy.refuse()
+    startup = PersistenceStartupConfig(mode=PersistenceStartupMode.SCAN_ONLY)
+    system = ActorSystem(
+        system_id="orders",
+        persistence=make_store(proxy.url, **spill),
+        persistence_startup=startup,
+        close_persistence=True,
+    )
+    async with system:
+        ref = system.spawn(Echo, name="echo")
+        assert await ref.ask(1) == 1
+        await asyncio.wait_for(system.flush(), PATIENT_SECONDS)
+        proxy.accept()
+        system.spawn(Echo, name="second")
+        await ref.ask(2)
+    found = [one.event_type for one in await stored(any_redis.url) if isinstance(one, PersistedEvent)]
+    assert found[0] == EventType.SYSTEM_STARTED
+    assert found[-1] == EventType.SYSTEM_STOPPED
+    assert found.count(EventType.ACTOR_STARTED) == 2
+
+
+async def test_a_system_that_must_know_its_store_is_sound_refuses_while_the_server_is_away(
+    proxy: Proxy, spill: dict[str, Any]
+) -> None:
+    proxy.refuse()
+    system = ActorSystem(
+        system_id="orders", persistence=make_store(proxy.url, **spill), close_persistence=True
+    )
+    with pytest.raises(PersistenceStartupError):
+        await asyncio.wait_for(system.start(), PATIENT_SECONDS)
