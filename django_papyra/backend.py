@@ -20,7 +20,7 @@ from django_papyra._sql.stats import measure
 from django_papyra._sql.writing import Writing
 from django_papyra.conf import WriterMode
 from papyra.clock import SYSTEM_CLOCK, Clock
-from papyra.exceptions import ConfigurationError
+from papyra.exceptions import ConfigurationError, StoreUnavailableError
 from papyra.persistence.backend import Capabilities
 from papyra.persistence.base import BasePersistence, Refused
 from papyra.persistence.models import (
@@ -35,9 +35,11 @@ from papyra.persistence.models import (
     ScanDepth,
     StoreStats,
 )
+from papyra.persistence.outage import MAX_SPILL_BYTES, OutageOptions
 from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from django.db.models import Q
@@ -54,6 +56,10 @@ class DjangoPersistence(BasePersistence):
     ``writer="thread"`` writes in a thread with a durable connection of its own and never joins a caller's
     transaction; ``writer="inline"`` uses the caller's connection, so that a test's transaction sees what was
     recorded. Below what retention keeps, the newest ``max_unresolved`` open letters stay.
+
+    While the database is away the thread keeps records in ``spill_dir``, up to ``spill_max_bytes`` of this
+    process and then as ``spill_when_full`` says, and sends them once it is back. Without a folder an append
+    fails after ``retry_seconds``. What an acknowledgement means then: `papyra.persistence.outage.Outage`.
     """
 
     name: ClassVar[str] = "django"
@@ -61,13 +67,17 @@ class DjangoPersistence(BasePersistence):
         is_durable=True, is_shared=True, can_tear=False, can_be_damaged=True
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each has a default that does
         self,
         using: str = "default",
         writer: str = WriterMode.THREAD,
         retention_policy: RetentionPolicy | None = None,
         *,
         max_unresolved: int = DEFAULT_MAX_UNRESOLVED,
+        spill_dir: str | os.PathLike[str] | None = None,
+        spill_max_bytes: int = MAX_SPILL_BYTES,
+        spill_when_full: str = "refuse",
+        retry_seconds: float = 0.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(retention_policy, clock=clock)
@@ -77,10 +87,19 @@ class DjangoPersistence(BasePersistence):
         self._using = using
         self._max_unresolved = max_unresolved
         self._writing = Writing(using, self._writer_identity, clock)
+        options = OutageOptions(spill_dir, spill_max_bytes, spill_when_full, retry_seconds).checked()
         self._place: Place
         match writer:
             case WriterMode.THREAD:
-                self._place = ThreadPlace(using, self._writing)
+                self._place = ThreadPlace(
+                    using,
+                    self._writing,
+                    self._writer_identity,
+                    options=options,
+                    tracker=self._tracker,
+                    metrics=self._metrics,
+                    clock=clock,
+                )
                 self._keeper: Keeper | None = Keeper(using, max_unresolved)
             case WriterMode.INLINE:
                 self._place = InlinePlace(using, self._writing)
@@ -96,6 +115,8 @@ class DjangoPersistence(BasePersistence):
     async def beat(self, incarnation: str) -> None:
         """Say that the process of ``incarnation`` lives; 15 seconds without a beat mean that it is lost."""
         self._check_open()
+        if self._place.is_away:  # a try more would only hold up what is to be kept beside the database
+            raise StoreUnavailableError(f"database {self._using!r} is away: {self.state.reason}")
         await self._place.write(lambda: incarnations.beat(self._using, incarnation, self._clock.now()))
 
     async def _append(self, entries: list[Entry]) -> Refused:
@@ -129,6 +150,8 @@ class DjangoPersistence(BasePersistence):
     async def _recover(
         self, config: PersistenceRecoveryConfig, depth: ScanDepth, progress: ProgressCallback | None
     ) -> PersistenceRecoveryReport:
+        if config.mode is not PersistenceRecoveryMode.IGNORE:
+            await self._place.catch_up()  # else what waits would be taken for missing
         found = await self._find(depth, progress)
         scan = found.report(self.name, depth)
         if config.mode is PersistenceRecoveryMode.IGNORE:
@@ -197,7 +220,7 @@ class DjangoPersistence(BasePersistence):
         )
 
     async def _stats(self) -> StoreStats:
-        return await self._place.read(lambda: measure(self._using, self.name))
+        return self._place.add_to(await self._place.read(lambda: measure(self._using, self.name)))
 
     async def _close(self) -> None:
         await self._place.aclose()

@@ -25,7 +25,7 @@ class AskTimeout(PapyraError, TimeoutError):
 
 
 class MailboxClosed(PapyraError):  # the published name
-    """A mailbox takes nothing any more."""
+    """Nothing raises it any more: who sends to an actor that has stopped is told `ActorStopped`."""
 
 
 class MailboxFull(PapyraError):  # pairs with MailboxClosed

@@ -12,15 +12,22 @@ from asgiref.sync import sync_to_async
 
 from django_papyra._sql.connection import Session
 from papyra.exceptions import BackendClosedError
+from papyra.persistence.outage import Outage
 from papyra.persistence.threads import WriterThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
+    from django_papyra._sql.insert import Refusals
     from django_papyra._sql.writing import Writing
+    from papyra.clock import Clock
     from papyra.persistence.base import Refused
-    from papyra.persistence.entries import Entry
+    from papyra.persistence.entries import Entry, WriterIdentity
+    from papyra.persistence.metrics import PersistenceMetrics
+    from papyra.persistence.models import StoreStats
+    from papyra.persistence.outage import OutageOptions
+    from papyra.persistence.state import StateTracker
 
 Value = TypeVar("Value")
 
@@ -40,6 +47,19 @@ class Place(Protocol):
         """Run ``work`` beside appends."""
         ...
 
+    async def catch_up(self) -> None:
+        """Send what was kept beside the database, if it takes it."""
+        ...
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database is known not to answer, while records are kept beside it."""
+        ...
+
+    def add_to(self, stats: StoreStats) -> StoreStats:
+        """Return ``stats`` with what is kept beside the database."""
+        ...
+
     def unacknowledged(self) -> int:
         """Return how many entries were accepted and are neither stored nor refused."""
         ...
@@ -52,14 +72,35 @@ class Place(Protocol):
 class ThreadPlace:
     """A writer thread with group commit and a reader thread; usable from any loop, and dead after a fork."""
 
-    def __init__(self, alias: str, writing: Writing) -> None:
+    def __init__(  # noqa: PLR0913  # what it brings together
+        self,
+        alias: str,
+        writing: Writing,
+        identity: WriterIdentity,
+        *,
+        options: OutageOptions,
+        tracker: StateTracker,
+        metrics: PersistenceMetrics,
+        clock: Clock,
+    ) -> None:
         self._alias = alias
         self._writing = writing
         self._write_session = Session(alias)
         self._read_session = Session(alias)
         self._writer: WriterThread[list[Entry], Refused] = WriterThread(
-            f"papyra-writer-{alias}", self._write_batches, on_failure=writing.fail
+            f"papyra-writer-{alias}", self._write_batches, on_failure=writing.fail, clock=clock
         )
+        self._outage = Outage(
+            f"database {alias}",
+            self._insert,
+            identity,
+            options=options,
+            tracker=tracker,
+            metrics=metrics,
+            pause=self._writer.pause,
+            clock=clock,
+        )
+        self._writer.tend(self._outage)
         self._reader: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._is_closed = False
@@ -75,12 +116,23 @@ class ThreadPlace:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._open_reader(), self._read_session.run, work)
 
+    async def catch_up(self) -> None:
+        while await self._writer.run(self._outage.replay):
+            pass
+
+    @property
+    def is_away(self) -> bool:
+        return self._outage.is_away
+
+    def add_to(self, stats: StoreStats) -> StoreStats:
+        return self._outage.add_to(stats)
+
     def unacknowledged(self) -> int:
         return sum(len(entries) for entries in self._writer.unacknowledged())
 
     async def aclose(self) -> None:
         try:
-            await self._writer.aclose(self._write_session.close)
+            await self._writer.aclose(self._close_writing)
         finally:
             closing = self._close_reader()
         if closing is not None:
@@ -96,8 +148,17 @@ class ThreadPlace:
         reader.shutdown(wait=False)
         return closing
 
+    def _close_writing(self) -> None:
+        try:
+            self._outage.close()
+        finally:
+            self._write_session.close()
+
     def _write_batches(self, batches: list[list[Entry]]) -> list[Refused]:
-        return self._writing.write(self._write_session, batches)
+        return self._writing.write(self._outage.store, batches)
+
+    def _insert(self, entries: Sequence[Entry]) -> Refusals:
+        return self._writing.insert(self._write_session, entries)
 
     def _open_reader(self) -> ThreadPoolExecutor:
         if self._pid != os.getpid():
@@ -132,6 +193,16 @@ class InlinePlace:
     async def read(self, work: Callable[[], Value]) -> Value:
         return await sync_to_async(self._session.run, thread_sensitive=True)(work)
 
+    async def catch_up(self) -> None:
+        """Do nothing: a caller's transaction fails with its caller."""
+
+    @property
+    def is_away(self) -> bool:
+        return False
+
+    def add_to(self, stats: StoreStats) -> StoreStats:
+        return stats
+
     def unacknowledged(self) -> int:
         return 0
 
@@ -141,7 +212,7 @@ class InlinePlace:
     def _append(self, entries: list[Entry]) -> Refused:
         with self._lock:
             self._writing.forget_undone(self._session)
-            return self._writing.write(self._session, [entries])[0]
+            return self._writing.write_now(self._session, entries)
 
     def _write(self, work: Callable[[], Value]) -> Value:
         with self._lock:

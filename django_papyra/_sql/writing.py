@@ -11,12 +11,17 @@ from papyra.persistence.models import RecordKind
 from papyra.persistence.own import OwnRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from django_papyra._sql.connection import Session
+    from django_papyra._sql.insert import Refusals
     from papyra.clock import Clock
+    from papyra.exceptions import PersistenceError
     from papyra.persistence.base import Refused
     from papyra.persistence.entries import Entry, WriterIdentity
+
+    Store = Callable[[Sequence[Entry]], Mapping[int, PersistenceError]]
+    """Numbers entries, keeps them, and returns those refused for good, by position."""
 
 Value = TypeVar("Value")
 
@@ -49,12 +54,14 @@ class Writing:
                 return True
         return False
 
-    def write(self, session: Session, batches: Sequence[list[Entry]]) -> list[Refused]:
-        """Commit the entries of all ``batches`` and return what is refused of each."""
+    def insert(self, session: Session, entries: Sequence[Entry]) -> Refusals:
+        """Commit ``entries``, which have their numbers; returns those refused for good, by position."""
+        return self.run(session, lambda: self.inserter.store(entries))
+
+    def write(self, store: Store, batches: Sequence[list[Entry]]) -> list[Refused]:
+        """Have ``store`` number and keep the entries of all ``batches``; return what is refused of each."""
         self._check()
-        entries = [entry for batch in batches for entry in batch]
-        self._identity.encode(entries)
-        refused = self.run(session, lambda: self.inserter.store(entries))
+        refused = store([entry for batch in batches for entry in batch])
         divided: list[Refused] = []
         start = 0
         for batch in batches:
@@ -63,11 +70,20 @@ class Writing:
             start = stop
         return divided
 
+    def write_now(self, session: Session, entries: list[Entry]) -> Refused:
+        """Give ``entries`` their numbers and commit them."""
+
+        def store(entries: Sequence[Entry]) -> Refusals:
+            with self._identity.renewed_on_failure():
+                self._identity.encode(entries)
+                return self.insert(session, entries)
+
+        return self.write(store, [entries])[0]
+
     def run(self, session: Session, work: Callable[[], Value]) -> Value:
         """Return what ``work`` returns, which may take numbers for records of its own.
 
-        After a failure nobody knows which numbers are stored: the next record begins a new incarnation, so
-        that none is given twice and none is missing.
+        After a failure nobody knows which numbers are stored: the next record begins a new incarnation.
         """
         self._check()
         before = self._identity.mark()
@@ -77,17 +93,12 @@ class Writing:
                 self._identity.rewind(self._fresh)
             return work()
 
-        is_done = False
-        try:
-            value = session.run(attempt)
-            is_done = True
-        except StoreFailedError as error:
-            self.fail(error)
-            raise
-        finally:
-            if not is_done:
-                self._identity.rewind(self._fresh)
-        return value
+        with self._identity.renewed_on_failure():
+            try:
+                return session.run(attempt)
+            except StoreFailedError as error:
+                self.fail(error)
+                raise
 
     def _check(self) -> None:
         if self._failure is not None:

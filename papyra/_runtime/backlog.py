@@ -272,6 +272,14 @@ class Backlog:
             self.bytes -= entry.size
         self._taken = []
 
+    def order_of(self, position: int) -> int:
+        """Return the order of the record at ``position`` in the batch that was taken; 0 is before any."""
+        for entry in self._taken:
+            if position < entry.count:
+                return entry.order
+            position -= entry.count
+        return 0
+
     def note_refused(self, refused: Iterable[tuple[Storable, str]]) -> None:
         """Count records that the store refused for good, and add a loss note for each run of them."""
         notes: list[LossNote] = []

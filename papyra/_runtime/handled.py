@@ -82,7 +82,7 @@ class _Notes:
             flat[::_WIDTH],
             flat[2::_WIDTH],
             flat[3::_WIDTH],
-            [int((end - begin) * 1e6) / 1e6 for begin, end in zip(begins, ends, strict=True)],
+            [(end - begin) * 1e6 // 1 / 1e6 for begin, end in zip(begins, ends, strict=True)],
         )
 
 
@@ -134,10 +134,8 @@ class HandledRun:
 
     def _times_of(self, ends: list[float]) -> list[int]:
         """Return the times of the first messages, which ended then: each later than the one before."""
-        floor, reading, now = self._floor, self._reading, self._now
-        return [
-            floor := time if (time := reading - int((now - end) * 1e6)) > floor else floor + 1 for end in ends
-        ]
+        floor, offset = self._floor, self._reading - self._now * 1e6
+        return [floor := time if (time := int(end * 1e6 + offset)) > floor else floor + 1 for end in ends]
 
     def ready(self) -> ReadyRun:
         """Make the events."""

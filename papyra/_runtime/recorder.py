@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from contextvars import Context
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from papyra._runtime.backlog import Storable, count_of, is_loss_note, singles
 from papyra._runtime.intake import Intake
@@ -40,6 +40,14 @@ _PROOF_SECONDS: Final = 0.002
 
 RETRIES: Final = Backoff(first_seconds=0.05, last_seconds=5.0, jitter=0.5)
 _log = logging.getLogger(__name__)
+
+
+class _Waiter(NamedTuple):
+    """Who waits for what was emitted up to ``order``; ``due``: the last note of what was refused of that."""
+
+    order: int
+    due: int
+    future: asyncio.Future[bool]
 
 
 class Recorder(Intake):
@@ -82,7 +90,7 @@ class Recorder(Intake):
         self._task: asyncio.Task[None] | None = None  # there while anything waits
         self._hurry = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
+        self._waiters: list[_Waiter] = []
         self._written = 0
         self._last_error: BaseException | None = None
         self._trying_since: float | None = None
@@ -138,7 +146,7 @@ class Recorder(Intake):
                 raise refusal
 
     async def flush(self, timeout: float | None = None) -> bool:
-        """Wait until nothing emitted so far waits for the store any more.
+        """Wait until nothing emitted so far waits for the store any more, nor the note that it was lost.
 
         ``False``: not within ``timeout``, or never, because writing has ended. What was lost is in `dropped`.
         """
@@ -150,11 +158,11 @@ class Recorder(Intake):
             return False
         self._go_on()
         self._hurry.set()
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append((order, waiter))
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append(_Waiter(order, order, future))
         try:
             async with asyncio.timeout(timeout):
-                return await waiter
+                return await future
         except TimeoutError:
             return False
 
@@ -227,16 +235,24 @@ class Recorder(Intake):
         self._backlog.count_dropped(
             records[at] for at in let_go
         )  # which ones they are, the store notes itself
-        lost = [(records[at], error_text(refused[at])) for at in refused.keys() - set(let_go)]
-        for record, cause in lost:
-            level = logging.CRITICAL if is_loss_note(record) else logging.ERROR
-            _log.log(level, "the store refused a %s for good: %s", record.kind, cause)
-        self._backlog.note_refused((record, self._sealing.redact(cause)) for record, cause in lost)
+        lost = refused.keys() - set(let_go)
+        if lost:
+            self._note_lost([(records[at], error_text(refused[at])) for at in lost])
+            first, due = self._backlog.order_of(min(lost)), self._backlog.last_order
+            self._waiters = [
+                each._replace(due=due) if each.order >= first else each for each in self._waiters
+            ]
         self._last_error = error
         verb = "refused" if lost else "let go of"
         self._tell(f"the store {verb} {len(refused)} records for good", error)
         self._go_on()
         return len(refused)
+
+    def _note_lost(self, lost: Sequence[tuple[Storable, str]]) -> None:
+        for record, cause in lost:
+            level = logging.CRITICAL if is_loss_note(record) else logging.ERROR
+            _log.log(level, "the store refused a %s for good: %s", record.kind, cause)
+        self._backlog.note_refused((record, self._sealing.redact(cause)) for record, cause in lost)
 
     async def _append(self, batch: Sequence[Storable]) -> AppendError | None:
         refused, refusal = 0, None
@@ -335,14 +351,14 @@ class Recorder(Intake):
 
     def _tell_waiters(self) -> None:
         waiting = []
-        for order, waiter in self._waiters:
-            is_done = self._backlog.is_done(order)
-            if waiter.done():
+        for waiter in self._waiters:
+            is_done = self._backlog.is_done(waiter.due)
+            if waiter.future.done():
                 continue
             if is_done or self._has_ended:
-                waiter.set_result(is_done)
+                waiter.future.set_result(is_done)
             else:
-                waiting.append((order, waiter))
+                waiting.append(waiter)
         self._waiters = waiting
 
 

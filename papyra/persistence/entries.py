@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,7 @@ from papyra.persistence.models import Record, RecordId, RecordKind
 from papyra.persistence.ready import ReadyEvent, ReadyRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _EVENT = RecordKind.EVENT.value
 _READY = frozenset({ReadyEvent, ReadyRun})
@@ -139,6 +140,20 @@ class WriterIdentity:
     def rewind(self, mark: object) -> None:
         """Give back every number taken since `mark`."""
         self._pid, self._incarnation, self._last = cast("tuple[int, str, dict[str, int]]", mark)
+
+    @contextmanager
+    def renewed_on_failure(self) -> Iterator[None]:
+        """Begin a new incarnation if the block fails once it took numbers: which are stored nobody knows.
+
+        So none is given twice, and none is missing.
+        """
+        before = self.mark()
+        try:
+            yield
+        except BaseException:
+            if self.mark() != before:
+                self._pid = 0
+            raise
 
     def give_back(self, entries: Sequence[Entry]) -> None:
         """Take back the numbers of entries that were not stored, the last ones given of their kinds."""

@@ -388,7 +388,7 @@ class KindStats:
 class StoreStats:
     """How much is stored; ``total_bytes`` is all the store occupies, quarantine and sidecars included.
 
-    ``dropped_records``: what the queue of this object let go.
+    ``dropped_records``: what this object let go. ``waiting_records`` are in its spill, and not counted else.
     """
 
     backend: str
@@ -397,3 +397,4 @@ class StoreStats:
     quarantine_bytes: int = 0
     is_estimate: bool = False
     dropped_records: int = 0
+    waiting_records: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import math
 import os
 import threading
 from collections import deque
@@ -12,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
-from papyra.clock import SYSTEM_CLOCK, Clock, SteppedClock
+from papyra.clock import SYSTEM_CLOCK, Clock
 from papyra.exceptions import (
     BackendClosedError,
     PersistenceError,
@@ -20,6 +21,7 @@ from papyra.exceptions import (
     StoreFailedError,
     StoreUnavailableError,
 )
+from papyra.persistence.chores import Chore, Chores, Interval
 from papyra.persistence.waiting import Failure, Outcome, Overflow, Request, deliver
 
 if TYPE_CHECKING:
@@ -79,9 +81,7 @@ class WriterThread(Generic[Item, Result]):
         self._last_took = 0.0
         self._waiting: dict[Request, None] = {}  # for room, in order; who is cancelled leaves at once
         self._at_work: list[Request] = []
-        self._upkeep: Callable[[], None] | None = None
-        self._upkeep_seconds = 0.0
-        self._upkeep_due = 0.0
+        self._chores = Chores(name, clock, self._look_at_clock)
         self._thread: threading.Thread | None = None
         self._closing = False
         self._pid = os.getpid()
@@ -114,20 +114,26 @@ class WriterThread(Generic[Item, Result]):
 
         Only before the first use; not any more once `aclose` was called. Its errors are logged and no more.
         """
-        self._upkeep, self._upkeep_seconds = job, seconds
-        self._watch_clock(is_on=True)
+        self._chores.add(Interval(seconds, job, self._clock))
+
+    def tend(self, chore: Chore) -> None:
+        """Run ``chore`` in the thread, between batches, whenever it is due; the same holds for it."""
+        self._chores.add(chore)
 
     def hurry(self) -> None:
         """Have the job of `every` run now, once more."""
         if self._pid == os.getpid():
             with self._lock:
-                self._upkeep_due = self._clock.monotonic()
+                self._chores.hurry()
                 self._changed.notify()
 
-    def _watch_clock(self, *, is_on: bool) -> None:
-        if self._upkeep is not None and isinstance(self._clock, SteppedClock):
-            change = self._clock.subscribe if is_on else self._clock.unsubscribe
-            change(self._look_at_clock)
+    def pause(self, seconds: float) -> bool:
+        """Wait in the thread, which does nothing else meanwhile; false, and at once, when it is to end."""
+        until = self._clock.monotonic() + seconds
+        with self._lock:
+            while not self._closing and (left := until - self._clock.monotonic()) > 0:
+                self._changed.wait(left)
+            return not self._closing
 
     def _look_at_clock(self) -> None:
         if self._pid == os.getpid():
@@ -167,12 +173,13 @@ class WriterThread(Generic[Item, Result]):
             if self._closing:
                 return
             self._closing = True
+            self._changed.notify()
             if self._thread is not None:
                 for waiting in self._waiting:
                     self._enqueue(waiting)
                 self._waiting.clear()
                 self._enqueue(request)
-        self._watch_clock(is_on=False)
+        self._chores.end()
         if self._thread is None:
             last()
             return
@@ -265,20 +272,20 @@ class WriterThread(Generic[Item, Result]):
             self._queued_jobs += 1
 
     def _work(self) -> None:
-        self._postpone_upkeep()
-        is_upkeep_due = False
+        self._chores.begin()
+        chore: Chore | None = None
         while True:
             with self._lock:
                 waited = self._wait()
-                had_upkeep = is_upkeep_due  # which may be due again at once: then a batch comes before
-                is_upkeep_due = self._is_upkeep_due() and not (had_upkeep and self._queue)
-                if not is_upkeep_due and not self._queue:
+                had_chore = chore is not None  # which may be due again at once: then a batch comes before
+                chore = None if had_chore and self._queue else self._due_chore()
+                if chore is None and not self._queue:
                     return
                 share = 2 if waited > self._last_took else 1
-                batch = self._at_work = [] if is_upkeep_due else self._take(share)
+                batch = self._at_work = [] if chore is not None else self._take(share)
                 self._let_in()
-            if is_upkeep_due:
-                self._run_upkeep()
+            if chore is not None:
+                self._chores.run(chore)
                 continue
             began = self._clock.monotonic()
             outcomes = self._run_job(batch[0]) if batch[0].job else self._run_batch(batch)
@@ -292,27 +299,13 @@ class WriterThread(Generic[Item, Result]):
             return 0.0
         self._idle.notify_all()
         began = self._clock.monotonic()
-        while not self._queue and not self._closing and not self._is_upkeep_due():
-            left = None if self._upkeep is None else self._upkeep_due - self._clock.monotonic()
-            self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
+        while not self._queue and not self._closing and self._due_chore() is None:
+            left = self._chores.seconds_left()
+            self._changed.wait(None if left == math.inf else min(left, threading.TIMEOUT_MAX))
         return self._clock.monotonic() - began
 
-    def _is_upkeep_due(self) -> bool:
-        if self._upkeep is None or self._closing:
-            return False
-        return self._clock.monotonic() >= self._upkeep_due
-
-    def _postpone_upkeep(self) -> None:
-        if self._upkeep is not None:
-            self._upkeep_due = self._clock.monotonic() + self._upkeep_seconds
-
-    def _run_upkeep(self) -> None:
-        self._postpone_upkeep()
-        try:
-            if self._upkeep is not None:
-                self._upkeep()
-        except BaseException:  # noqa: BLE001  # firewall: nobody waits for it
-            _log.exception("%s: its upkeep failed", self._name)
+    def _due_chore(self) -> Chore | None:
+        return None if self._closing else self._chores.find_due()
 
     def _take(self, share: int) -> list[Request]:
         """Take the next batch.

@@ -56,9 +56,10 @@ FIREWALLS = {
     "papyra/payloads/excerpt.py": (2, "a message's own repr"),
     "papyra/payloads/messages.py": (1, "a message's own code, run while it is stored"),
     "papyra/payloads/walk.py": (1, "a message's own code, run while it is stored"),
+    "papyra/persistence/chores.py": (1, "the store's writer thread: its upkeep"),
     "papyra/persistence/threads.py": (
-        4,
-        "the store's writer thread: a batch, a job, its upkeep, and who hears of that",
+        3,
+        "the store's writer thread: a batch, a job, and who hears of that",
     ),
 }
 """Where everything is caught and does not go on: how often, and why."""

@@ -10,6 +10,8 @@ from django_papyra.backend import DjangoPersistence
 from papyra.testing.contract import BackendContract
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from papyra.persistence.retention import RetentionPolicy
 
 
@@ -19,6 +21,18 @@ class TestThreadWriter(BackendContract):
 
     async def open(self, retention: RetentionPolicy | None = None) -> DjangoPersistence:
         return DjangoPersistence(retention_policy=retention)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestSpillingWriter(BackendContract):
+    protects_letters = True
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path) -> None:
+        self.spill_dir = tmp_path / "spill"
+
+    async def open(self, retention: RetentionPolicy | None = None) -> DjangoPersistence:
+        return DjangoPersistence(retention_policy=retention, spill_dir=self.spill_dir)
 
 
 @pytest.mark.django_db(transaction=True)

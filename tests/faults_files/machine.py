@@ -134,8 +134,11 @@ class StoreMachine(RuleBasedStateMachine):
     def append_again(self, places: list[int]) -> None:
         known = [*self.sure.values(), *self.maybe.values()]
         batch = [known[place % len(known)] for place in places]
-        self.is_out_of_order |= any(identity(one) in self.maybe for one in batch)
-        self.append(batch)
+        unsure = {one.incarnation for one in batch if identity(one) in self.maybe}
+        self.is_out_of_order |= bool(unsure)
+        # whoever sends what was not acknowledged sends all of it, in order
+        again = [one for one in self.maybe.values() if one.incarnation in unsure]
+        self.append([*(one for one in batch if identity(one) in self.sure), *again])
 
     @precondition(lambda self: self.sure)
     @rule(place=st.integers(0, 1000))

@@ -176,6 +176,20 @@ async def test_lives_that_ended_one_after_the_other_in_their_first_write_are_cra
         assert await named(path) == []
 
 
+@pytest.mark.parametrize("lengths", [(95,), (95, 95), (95, 40, 120), (120, 40, 95)])
+@pytest.mark.parametrize("is_whole_at_last", [True, False])
+async def test_a_batch_that_is_sent_again_after_each_crash_leaves_crashes_and_no_damage(
+    path: Path, lengths: tuple[int, ...], *, is_whole_at_last: bool
+) -> None:
+    life = "01JDGH5Q7W000000000000LF01"
+    last, again = line(1, incarnation=life), line(2, incarnation=life)
+    torn = b"".join(again[:at] + b"\n" for at in lengths)
+    path.write_bytes(SOUND + last + torn + (again if is_whole_at_last else b""))
+    assert await named(path) == ["torn_tail"]
+    await recovered(path)
+    assert await named(path) == []
+
+
 async def test_a_life_that_ended_in_its_header_and_one_that_ended_after_it_are_crashes_and_no_damage(
     path: Path,
 ) -> None:

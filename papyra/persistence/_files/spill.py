@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 from papyra.clock import SYSTEM_CLOCK, Clock, mint_incarnation
 from papyra.exceptions import (
     BackendClosedError,
-    RecordDecodeError,
+    RecordConflictError,
     StoreFailedError,
     StoreFullError,
 )
-from papyra.persistence import codec
 from papyra.persistence._files.appending import refuse_newer
+from papyra.persistence._files.edits import Removal
 from papyra.persistence._files.fs import (
     LOCAL_FS,
     Access,
-    GivenUp,
     opened,
     read_all,
     store_error,
@@ -26,6 +25,7 @@ from papyra.persistence._files.fs import (
     write_all,
 )
 from papyra.persistence._files.spilled import (
+    CAUSE_REFUSED,
     Dropped,
     SegmentCheck,
     SpillLimits,
@@ -34,27 +34,25 @@ from papyra.persistence._files.spilled import (
     note_type,
 )
 from papyra.persistence._files.spillfolder import Segment, SpillFolder
+from papyra.persistence._files.spillreading import SegmentReading, entry_of, guarded
 from papyra.persistence._files.writer import FsyncPolicy
-from papyra.persistence.entries import Entry
-from papyra.persistence.models import PersistedEvent, RecordId
+from papyra.persistence.models import LossNote, PersistedEvent, RecordId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from papyra.exceptions import PersistenceError
     from papyra.persistence._files.fs import FileSystem
-    from papyra.persistence._files.lines import Piece
-    from papyra.persistence.models import LossNote
+    from papyra.persistence._files.spillreading import Line, Send
+    from papyra.persistence.entries import Entry
 
     Encode = Callable[[Sequence[PersistedEvent]], Sequence[Entry]]
     """Gives events identities of the writer."""
-    Send = Callable[[Sequence[Entry]], None]
-    """Returns once all of these are durable where they belong; knows those it has already."""
 
 _log = logging.getLogger(__name__)
 
-_BATCH_RECORDS = 500
-_BATCH_BYTES = 1024 * 1024
+_MAX_CAUSE = 200
 _DEFAULT_LIMITS = SpillLimits()
 
 
@@ -87,6 +85,7 @@ class Spill:
         self._clock = clock
         self._fs = fs
         self._fd: int | None = None
+        self._reading: SegmentReading | None = None
         self._unsynced_since: float | None = None
         self._failure = ""
         self._pid = os.getpid()
@@ -105,6 +104,11 @@ class Spill:
             self._make_room(len(data), count)
             self._begin_segment(len(data), count)
             self._write(data, count)
+
+    def has_room(self, entries: Sequence[Entry]) -> bool:
+        """Whether `append` would keep ``entries`` and let nothing go for them."""
+        size = sum(entry.size for entry in entries) + len(self._folder.header())
+        return self._has_room(size, sum(entry.count for entry in entries))
 
     def _make_room(self, size: int, count: int) -> None:
         limits = self._limits
@@ -213,77 +217,99 @@ class Spill:
         return StoreFailedError(self._failure)
 
     def replay(self, send: Send) -> bool:
-        """Send the oldest segment, batch by batch, then remove it; whether there is more.
+        """Send the next batch, and remove a segment of which that was the last; whether there is more.
 
-        What ``send`` raises comes out, and the next call goes on from there. Damaged lines go to quarantine,
-        and notes of what they took with them are sent too.
+        What ``send`` raises comes out, and the next call sends the same batch again. Damaged lines, and those
+        that ``send`` refuses for good, go to quarantine, and notes of what that took are sent too.
         """
         with translated(self._folder.path):
             if not self._folder.is_held and self._folder.is_empty():
                 return False
             self._open()
-            send = _guarded(send)
+            send = guarded(send)
             if self._folder.dropped.records:
-                send(self._notes((system, note) for system, note in self._folder.dropped.notes()))
+                self._send_notes(((system, note) for system, note in self._folder.dropped.notes()), send)
                 self._folder.forget_dropped()
             if not self._folder.segments:
                 return False
-            self._replay(self._folder.segments[0], send)
+            try:
+                self._replay(send)
+            except OSError:  # whatever was read ahead is read again
+                self._stop_reading()
+                raise
             return bool(self._folder.segments)
 
-    def _replay(self, segment: Segment, send: Send) -> None:
+    def _replay(self, send: Send) -> None:
+        reading = self._reading or self._begin_reading(self._folder.segments[0])
+        if lines := reading.lines():
+            refused = send([line.entry for line in lines])
+            if refused:
+                self._set_aside(reading, [(lines[at], error) for at, error in sorted(refused.items())], send)
+            reading.took()
+        if not reading.lines():
+            self._finish(reading, send)
+
+    def _begin_reading(self, segment: Segment) -> SegmentReading:
         if self._fd is not None and segment is self._folder.segments[-1]:
             self._seal()
-        check = SegmentCheck()
         with opened(self._fs, segment.path) as fd:
             refuse_newer(self._folder.place(segment), fd)
-            system_id = ""
-            for number, batch in self._batches(fd, check):
-                system_id = system_id or batch[0].record.system_id
-                if number + len(batch) > segment.sent:
-                    send(batch[max(segment.sent - number, 0) :])
-                    segment.sent = number + len(batch)
-            if check.removals:
-                run = mint_incarnation(self._clock.now())
-                like = self._fs.fstat(fd)
-                self._folder.quarantine(segment).keep(fd, check.removals, like=like, run=run)
-        losses = check.losses()
-        if losses:
-            send(self._notes((system_id, note) for note in losses))
-        self._folder.remove(segment)
+        fd = self._fs.open(segment.path, Access.READ)
+        self._reading = SegmentReading(self._folder, segment, fd)
+        return self._reading
 
-    def _batches(self, fd: int, check: SegmentCheck) -> Iterator[tuple[int, list[Entry]]]:
-        """Yield the records from the first on, each batch with the number of its first."""
-        batch: list[Entry] = []
-        size = number = 0
-        for piece in self._folder.pieces(fd):
-            entry = _entry(piece) if check.is_record(piece) else None
-            if entry is None:
-                continue
-            batch.append(entry)
-            size += entry.size
-            if len(batch) >= _BATCH_RECORDS or size >= _BATCH_BYTES:
-                yield number, batch
-                number += len(batch)
-                batch, size = [], 0
-        if batch:
-            yield number, batch
+    def _stop_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            self._fs.close(reading.fd)
 
-    def _notes(self, notes: Iterable[tuple[str, LossNote]]) -> Sequence[Entry]:
+    def _set_aside(
+        self, reading: SegmentReading, refused: Sequence[tuple[Line, PersistenceError]], send: Send
+    ) -> None:
+        """Keep what the receiver refused for good, and send why its number is missing there."""
+        removals, notes = [], []
+        for (entry, span), error in refused:
+            _log.error("%s: %s was refused for good: %s", self._folder.path, entry.id, error)
+            removals.append(Removal(span, CAUSE_REFUSED))
+            if not isinstance(error, RecordConflictError):  # which is there, with other bytes
+                cause = f"{CAUSE_REFUSED}: {error}"[:_MAX_CAUSE]
+                note = LossNote(entry.incarnation, entry.kind, entry.seq, entry.seq, cause)
+                notes.append((entry.record.system_id, note))
+        self._quarantine(reading, removals)
+        self._send_notes(notes, send)
+
+    def _quarantine(self, reading: SegmentReading, removals: Sequence[Removal]) -> None:
+        run = mint_incarnation(self._clock.now())
+        like = self._fs.fstat(reading.fd)
+        self._folder.quarantine(reading.segment).keep(reading.fd, removals, like=like, run=run)
+
+    def _finish(self, reading: SegmentReading, send: Send) -> None:
+        if reading.check.removals:
+            self._quarantine(reading, reading.check.removals)
+        self._send_notes(((reading.system_id, note) for note in reading.check.losses()), send)
+        self._stop_reading()
+        self._folder.remove(reading.segment)
+
+    def _send_notes(self, notes: Iterable[tuple[str, LossNote]], send: Send) -> None:
         now = self._clock.now()
-        return self._encode(
-            [PersistedEvent(system, "", note_type(note), note.to_payload(), now) for system, note in notes]
-        )
+        events = [
+            PersistedEvent(system, "", note_type(note), note.to_payload(), now) for system, note in notes
+        ]
+        if events:
+            for at, error in send(self._encode(events)).items():
+                _log.error("%s: %s was refused for good: %s", self._folder.path, events[at].payload, error)
 
     def _drop(self, segment: Segment) -> None:
         """Let a segment go: first the ledger says so, durably, then the file is removed."""
         if self._fd is not None and segment is self._folder.segments[-1]:
             self._seal()
+        if self._reading is not None and self._reading.segment is segment:
+            self._stop_reading()
         check = SegmentCheck()
         with opened(self._fs, segment.path) as fd:
             number = 0
             for piece in self._folder.pieces(fd):
-                entry = _entry(piece) if check.is_record(piece) else None
+                entry = entry_of(piece) if check.is_record(piece) else None
                 if entry is not None:
                     number += 1
                     if number > segment.sent:
@@ -295,6 +321,17 @@ class Spill:
         self._folder.dropped.through = segment.number
         self._folder.write_ledger()
         self._folder.remove(segment)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits here, as far as names tell."""
+        with translated(self._folder.path):
+            return self._folder.is_empty()
+
+    def open(self) -> None:
+        """Take the folder; raises `StoreLockedError` where another process has it."""
+        with translated(self._folder.path):
+            self._open()
 
     def _open(self) -> None:
         if self._pid != os.getpid():
@@ -344,29 +381,5 @@ class Spill:
                 self._seal()
         finally:
             self._close_file()
+            self._stop_reading()
             self._folder.release()
-
-
-def _guarded(send: Send) -> Send:
-    """Keep what ``send`` raises, such as a ``ConnectionError``, from being taken for the disk's."""
-
-    def call(batch: Sequence[Entry]) -> None:
-        try:
-            send(batch)
-        except BaseException as error:
-            raise GivenUp(error) from error
-
-    return call
-
-
-def _entry(piece: Piece) -> Entry | None:
-    try:
-        record = codec.decode_record(piece.text)
-    except RecordDecodeError:
-        return None
-    head = piece.head
-    if record is None or head is None:
-        return None
-    line = piece.text + b"\n"
-    checksum = int(codec.checksum_of(piece.text), 16)
-    return Entry(record, head.kind, b"", len(line), head.incarnation, head.seq, line, checksum)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CAUSE_DROPPED = "spill_full"
 CAUSE_DAMAGED = "damaged"
+CAUSE_REFUSED = "refused"
 MAX_RANGES = 256
 
 _NAME = re.compile(r"spill-([0-9]{8,})\.ndjson\Z")

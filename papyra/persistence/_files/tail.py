@@ -20,16 +20,23 @@ At = TypeVar("At")
 
 MAX_TAIL_LINES = 10_000
 _CLEAN = frozenset({"healthy", "recovered"})
+_ENDS_OF_LIVES = frozenset({EventType.SYSTEM_STARTED, EventType.SYSTEM_STOPPED})
 
 
 class Mark:
-    """What a walk back over the lines has come to."""
+    """What a walk back over the lines has come to.
+
+    It goes on behind the mark until each life that it met and did not see end has begun: one that went on
+    after another's mark may be lost since.
+    """
 
     def __init__(self) -> None:
         self.is_clean = False
         """Whether it ended at a mark, not at the beginning or after too many lines."""
         self.lines = 0
-        self._checked = ""
+        self._is_marked = False
+        self._met: set[str] = set()
+        self._sought: set[str] = set()
 
     def find(self, lines: Iterable[tuple[At, bytes]]) -> At | None:
         """Return where to begin, ``None`` where these lines do not say: then those before them may."""
@@ -41,24 +48,31 @@ class Mark:
         return None
 
     def _is_reached(self, line: bytes) -> bool:
-        head = _event_or_none(line)
+        head = _head_or_none(line)
         if head is None:
             return False
-        if self._checked:
-            return head.event_type == EventType.SYSTEM_STARTED and head.incarnation == self._checked
-        if head.event_type == EventType.STARTUP_CHECKED and _verdict(head) in _CLEAN:
-            self._checked = head.incarnation
-        return head.event_type == EventType.SYSTEM_STOPPED
+        type_ = head.event_type if head.kind == RecordKind.EVENT else ""
+        if head.incarnation not in self._met:
+            self._met.add(head.incarnation)
+            self._sought.add(head.incarnation)
+        if type_ in _ENDS_OF_LIVES or (type_ and head.seq == 1):
+            self._sought.discard(head.incarnation)
+        if type_ == EventType.SYSTEM_STOPPED or (
+            type_ == EventType.STARTUP_CHECKED and _verdict(head) in _CLEAN
+        ):
+            self._is_marked = True
+        return self._is_marked and not self._sought
 
 
-def _event_or_none(line: bytes) -> codec.Head | None:
+def _head_or_none(line: bytes) -> codec.Head | None:
+    """Return the head of a sound record."""
     if not codec.is_framed(line) or not codec.has_sound_checksum(line):
         return None
     try:
         head = codec.decode_head(line)
     except RecordDecodeError:
         return None
-    return head if head.kind == RecordKind.EVENT else None
+    return head if head.incarnation else None
 
 
 def _verdict(head: codec.Head) -> object:

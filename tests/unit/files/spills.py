@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from papyra.exceptions import PersistenceError
     from papyra.persistence.models import PersistedEvent
 
 
@@ -26,17 +27,24 @@ class Target:
         self.entries: dict[RecordId, bytes] = {}
         self.batches: list[list[int]] = []
         self.room: int | None = None
+        self.refused: dict[int, PersistenceError] = {}
+        """What is refused for good, by its number."""
 
-    def __call__(self, batch: Sequence[Entry]) -> None:
+    def __call__(self, batch: Sequence[Entry]) -> dict[int, PersistenceError]:
         if self.room is not None:
             if self.room == 0:
                 raise ConnectionError("the server is away")
             self.room -= 1
         self.batches.append([entry.seq for entry in batch])
-        for entry in batch:
+        refused: dict[int, PersistenceError] = {}
+        for at, entry in enumerate(batch):
+            if entry.incarnation == INCARNATION and entry.seq in self.refused:
+                refused[at] = self.refused[entry.seq]
+                continue
             identity = RecordId(entry.incarnation, entry.kind, entry.seq)
             assert self.entries.setdefault(identity, entry.line) == entry.line
             assert codec.has_sound_checksum(entry.line[:-1])
+        return refused
 
     def seqs(self, incarnation: str = INCARNATION, kind: str = "event") -> list[int]:
         return [one.seq for one in self.entries if (one.incarnation, one.kind) == (incarnation, kind)]

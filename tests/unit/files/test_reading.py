@@ -265,6 +265,26 @@ async def test_a_tail_scan_reads_back_to_the_newest_clean_mark_only(path: Path) 
     assert await numbers(path) == list(range(1, 12))
 
 
+SIBLING = "01SIBLING"
+
+
+@pytest.mark.parametrize(
+    "newest",
+    [line(2, incarnation=SIBLING), line(1, kind=RecordKind.AUDIT, incarnation=SIBLING)],
+    ids=["an event", "an audit"],
+)
+async def test_a_tail_scan_finds_a_life_lost_that_went_on_after_anothers_mark(
+    path: Path, newest: bytes
+) -> None:
+    sibling = note(1, {}, type_="SystemStarted", incarnation=SIBLING)
+    ended = note(1, {}, type_="SystemStarted") + note(2, {"verdict": "healthy"}, type_="StartupChecked")
+    path.write_bytes(HEADER + sibling + ended + note(3, {}, type_="SystemStopped") + newest)
+    async with opened(path) as store:
+        tail = await store.scan(depth=ScanDepth.TAIL)
+    assert [anomaly.type.value for anomaly in tail.anomalies] == ["open_incarnation"]
+    assert SIBLING in str(tail.anomalies[0].detail)
+
+
 async def test_a_tail_scan_of_a_long_history_without_a_mark_is_bounded(path: Path) -> None:
     path.write_bytes(HEADER + b"rubbish\n" + events(1, 12_000))
     async with opened(path) as store:

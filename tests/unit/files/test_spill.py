@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from papyra.exceptions import BackendClosedError, StoreFailedError, StoreFullError, StoreLockedError
+from papyra.exceptions import (
+    BackendClosedError,
+    InvalidRecordError,
+    RecordConflictError,
+    StoreFailedError,
+    StoreFullError,
+    StoreLockedError,
+)
 from papyra.persistence._files.spilled import Dropped, SpillLimits, WhenFull
 from papyra.persistence._files.writer import FsyncPolicy
 from papyra.persistence.models import LossNote, RecordId, RecordKind
@@ -73,6 +80,48 @@ def test_a_server_that_goes_away_again_gets_the_rest_later_and_nothing_twice(fol
     spill.append(entries(range(2001, 2011)))
     drain(spill, target)
     assert [seq for batch in target.batches for seq in batch] == list(range(1, 2011))
+    spill.close()
+
+
+def test_a_replay_goes_batch_by_batch(folder: Path) -> None:
+    spill, target = spill_in(folder), Target()
+    spill.append(entries(range(1, 1_801)))
+    while spill.replay(target):
+        assert len(target.batches[-1]) <= 500
+        assert spill.stats().records == 1_800 - target.seqs()[-1]
+    assert len(target.batches) == 4
+    assert target.seqs() == list(range(1, 1_801))
+    spill.close()
+
+
+def test_a_batch_that_was_not_taken_counts_as_waiting_and_is_noted_when_it_is_dropped(folder: Path) -> None:
+    spill, target = spill_in(folder, limits=SMALL, when_full=WhenFull.DROP_OLDEST), Target()
+    spill.append(entries(range(1, 5)))
+    target.room = 0
+    with pytest.raises(ConnectionError):
+        spill.replay(target)
+    assert spill.stats().records == 4
+    spill.append(entries(range(5, 76)))
+    target.room = None
+    drain(spill, target)
+    assert target.notes() == [("RecordsDropped", LossNote(INCARNATION, "event", 1, 4, "spill_full"))]
+    assert target.seqs() == list(range(5, 76))
+    spill.close()
+
+
+def test_what_is_refused_for_good_goes_to_quarantine_once_and_is_noted(folder: Path) -> None:
+    spill, target = spill_in(folder), Target()
+    spill.append(entries(range(1, 6)))
+    target.refused = {2: InvalidRecordError("poison"), 4: RecordConflictError("other bytes")}
+    target.room = 1
+    with pytest.raises(ConnectionError):
+        spill.replay(target)  # the note is not taken: all of the batch comes again
+    target.room = None
+    drain(spill, target)
+    assert target.seqs() == [1, 3, 5]
+    assert target.notes() == [("RecordsLost", LossNote(INCARNATION, "event", 2, 2, "refused: poison"))]
+    kept = folder.with_name("spill.quarantine") / "quarantine.ndjson"
+    assert kept.read_text().count('"reason": "refused"') == 2
     spill.close()
 
 

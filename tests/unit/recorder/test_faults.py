@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +18,13 @@ from papyra.exceptions import (
     StoreLockedError,
     StoreUnavailableError,
 )
-from papyra.persistence.models import EventType, LossNote, RecordKind
+from papyra.persistence.models import EventType, LossNote, PersistedEvent, RecordKind
 from papyra.supervision import Backoff
 from tests.unit.recorder.stores import INCARNATION, Desk, ScriptedStore, audit, event, is_degraded, letter
+
+if TYPE_CHECKING:
+    from papyra.exceptions import PersistenceError
+    from papyra.persistence.models import Record
 
 
 class OddError(BaseException):
@@ -123,7 +128,6 @@ async def test_a_record_that_is_refused_for_good_leaves_a_loss_note_and_the_rest
             desk.recorder.emit(event())
             desk.recorder.emit_letter(letter(), "hello")
         assert await desk.recorder.flush(5)
-        assert await desk.recorder.flush(5)
     assert store.notes() == [
         (
             LossNote(INCARNATION, "dead_letter", 2, 3, "RecordTooLargeError: token=[redacted] is"),
@@ -150,10 +154,35 @@ async def test_a_store_that_refuses_even_loss_notes_is_not_asked_for_ever() -> N
     async with Desk(store) as desk:
         desk.recorder.emit(event())
         assert await desk.recorder.flush(5)
-        assert await desk.recorder.flush(5)
         assert desk.recorder.queued == 0
     assert [len(batch) for batch in store.batches] == [1, 1]
     assert desk.recorder.dropped[RecordKind.EVENT] == 1
+
+
+async def test_flush_waits_for_the_notes_of_what_was_emitted_before_it_and_of_nothing_later() -> None:
+    store = ScriptedStore()
+    store.gate.clear()
+    async with Desk(store) as desk:
+
+        def refuse_and_emit_more(record: Record) -> PersistenceError | None:
+            if (
+                isinstance(record, PersistedEvent)
+                and record.event_type == "Poison"
+                and len(store.batches) < 50
+            ):
+                desk.recorder.emit(event(type_="Poison"))
+                return RecordTooLargeError("it is")
+            return None
+
+        store.refuses = refuse_and_emit_more
+        desk.recorder.emit(event(type_="Poison"))
+        flushing = asyncio.create_task(desk.recorder.flush(5))
+        await store.called(1)
+        store.gate.set()
+        assert await flushing
+        assert store.notes()[0][0].first == 1
+        assert len(store.batches) < 10
+    assert not store.check().holes()
 
 
 async def test_a_refusal_that_names_no_record_is_a_fault_of_the_store() -> None:

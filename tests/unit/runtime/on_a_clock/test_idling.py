@@ -45,6 +45,14 @@ class Idler(Actor):
         return message
 
 
+class Timed(Actor):
+    """Sends itself something after as many seconds as it is told."""
+
+    async def receive(self, message: object) -> None:
+        if isinstance(message, float):
+            self.context.timers.start_once("later", "it is later", after=message)
+
+
 async def pass_by(clock: ManualClock, seconds: float) -> None:
     clock.advance(seconds)
     await clock.settle()
@@ -105,6 +113,23 @@ async def test_piped_work_keeps_an_actor_from_being_passivated(
     await clock.settle()
     await pass_by(clock, 100)
     assert ref.is_alive()
+
+
+async def test_a_timer_that_is_set_keeps_no_actor_from_being_passivated_and_its_message_does(
+    system: ActorSystem, clock: ManualClock
+) -> None:
+    ref = system.spawn(Timed, passivate_after=10)
+    await ref.ask(8.0)
+    await clock.settle()
+    for _ in range(2):
+        await pass_by(clock, 8)
+        assert ref.is_alive()
+    await ref.ask(100.0)
+    await clock.settle()
+    await pass_by(clock, 10)
+    assert reasons(system) == [StopReason.PASSIVATED]
+    await pass_by(clock, 100)
+    assert system.dead_letters.total == 0
 
 
 async def test_both_limits_hold_for_one_actor(system: ActorSystem, clock: ManualClock) -> None:
