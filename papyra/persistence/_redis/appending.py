@@ -15,10 +15,11 @@ from papyra.persistence._redis.walking import walk
 from papyra.persistence.models import RecordId, RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from papyra.persistence._redis.connecting import Argument, Door
     from papyra.persistence._redis.keys import Keys
+    from papyra.persistence._redis.tail import Stream
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import LossNote
 
@@ -29,7 +30,10 @@ MOST_RECORDS = 1_000
 MOST_BYTES = 1024 * 1024
 Refusals = dict[int, PersistenceError]
 
+_MOST_WATCHED = 8
 _MOST_LOOKED_AFTER = 100
+_MOST_TIMES = 10
+"""So often in a row the server may forget; then it is away."""
 
 
 class Durability(StrEnum):
@@ -90,8 +94,20 @@ class _Sent(NamedTuple):
         return codec.checksum_of(self.body)
 
 
+class _ForgottenError(Exception):
+    """The server has less than it acknowledged: of each stream that is named, only up to a number."""
+
+    def __init__(self, stored: Mapping[Stream, int]) -> None:
+        super().__init__()
+        self.stored = stored
+
+
 class Appender:
-    """Belongs to the writer's thread. ``note_loss`` makes the entry that explains a loss."""
+    """Belongs to the writer's thread. ``note_loss`` makes the entry that explains a loss.
+
+    Whatever is sent goes with the highest numbers that were acknowledged before it, and is stored only where
+    the server still has those: so nothing that is forgotten meanwhile, once or again, is passed over.
+    """
 
     def __init__(
         self, door: Door, keys: Keys, acknowledging: Acknowledging, note_loss: Callable[[LossNote], Entry]
@@ -101,6 +117,7 @@ class Appender:
         self._acknowledging = acknowledging
         self._note_loss = note_loss
         self._tail = Tail()
+        self._losses: dict[LossNote, Entry] = {}
         self._scripted = keys.dedup, keys.meta, *keys.streams
 
     def store(self, entries: Sequence[Entry]) -> Refusals:
@@ -111,34 +128,44 @@ class Appender:
         refusals: Refusals = {}
         position = 0
         for runs in _portions(entries):
-            lost = self._send(runs, position, refusals)
+            self._send(runs, position, refusals)
             position += sum(len(run.bodies) for run in runs)
-            if lost:
-                self._explain(lost)
+        self._explain()
         return refusals
 
     def look_after(self) -> None:
         """Send again what the server has forgotten since it was acknowledged, if anything."""
-        streams = self._tail.streams[-_MOST_LOOKED_AFTER:]
-        if streams:
-            lost = self._send([Run(*stream, 1, (), 0, 0) for stream in streams], 0, {})
-            if lost:
-                self._explain(lost)
+        if self._tail.streams:
+            self._send([], 0, {}, watched=_MOST_LOOKED_AFTER)
+            self._explain()
 
-    def _send(self, runs: Sequence[Run], position: int, refusals: Refusals) -> list[LossNote]:
-        lost: list[LossNote] = []
-        reply = self._run(runs, [self._tail.known(run.stream) for run in runs])
-        if reply[0] == b"unknown":
-            self._learn()
-            reply = self._run(runs, [self._tail.known(run.stream) for run in runs])
-        if reply[0] == b"lost":
-            lost = self._send_again(reply[1:])
-            reply = self._run(runs, [0] * len(runs))
-        self._settle(reply[1:], runs, position, refusals)
-        for run in runs:
-            if run.bodies:
+    def _send(
+        self, runs: Sequence[Run], position: int, refusals: Refusals, *, watched: int = _MOST_WATCHED
+    ) -> None:
+        watching = [Run(*stream, 1, (), 0, 0) for stream in self._tail.streams[-watched:]]
+        for _ in range(_MOST_TIMES):
+            try:
+                known = [self._tail.known(run.stream) for run in (*runs, *watching)]
+                self._add([*runs, *watching], known, position, refusals)
+            except _ForgottenError as forgotten:
+                self._send_again(forgotten.stored)
+                continue
+            for run in runs:
                 self._tail.add(run)
-        return lost
+            return
+        raise StoreUnavailableError(
+            f"{self._keys.dedup}: the server forgets what it was sent again and again; nothing is acknowledged"
+        )
+
+    def _add(self, runs: Sequence[Run], known: Sequence[int], position: int, refusals: Refusals) -> None:
+        """Store ``runs``, each once; raises `_ForgottenError` where what is known to be stored is not."""
+        word, *rest = self._run(runs, known)
+        if word == b"unknown":
+            self._learn()
+            raise _ForgottenError({})
+        if word == b"lost":
+            raise _ForgottenError(_stored(rest))
+        self._settle(rest, runs, position, refusals)
 
     def _run(self, runs: Sequence[Run], known: Sequence[int]) -> list[bytes | int]:
         asking = self._acknowledging.command()
@@ -165,29 +192,32 @@ class Appender:
         _log.warning("%s is gone; what it said was made anew from the streams", self._keys.dedup)
         self._door.run(LEARN, (self._keys.dedup,), [each for pair in highest.items() for each in pair])
 
-    def _send_again(self, lost: Sequence[bytes | int]) -> list[LossNote]:
-        notes = []
-        for field, stored in zip(lost[::2], lost[1::2], strict=True):
-            incarnation, _, kind = str(field, "ascii").rpartition(":")  # type: ignore[arg-type]  # a field is bytes
-            runs, note = self._tail.missing((incarnation, kind), int(stored))
-            for run in runs:
-                reply = self._run([run], [0])
-                if reply[0] == b"unknown":
-                    self._learn()
-                    reply = self._run([run], [0])
-                self._settle(reply[1:], [run], 0, {})
+    def _send_again(self, stored: Mapping[Stream, int]) -> None:
+        for stream, highest in stored.items():
+            runs, note = self._tail.missing(stream, highest)
             _log.error(
                 "%s: the server had forgotten what it had acknowledged of %s after number %d; %d records "
-                "were sent again, %d are lost",
-                *(self._keys.dedup, incarnation, int(stored), sum(len(run.bodies) for run in runs)),
+                "are sent again, %d are lost",
+                *(self._keys.dedup, stream[0], highest, sum(len(run.bodies) for run in runs)),
                 0 if note is None else note.last - note.first + 1,
             )
-            if note is not None:
-                notes.append(note)
-        return notes
+            if note is not None and note not in self._losses:
+                self._losses[note] = self._note_loss(note)
+            try:
+                for run in runs:
+                    self._add([run], [highest], 0, {})
+                    highest = run.last
+            except _ForgottenError:
+                return  # again: whoever sends looks for everything once more
+            if not runs:
+                self._tail.accept(stream, highest)
 
-    def _explain(self, lost: Sequence[LossNote]) -> None:
-        self.store([self._note_loss(note) for note in lost])
+    def _explain(self) -> None:
+        """Record what is lost; what could not be recorded yet is tried again, under the same number."""
+        while self._losses:
+            note, entry = next(iter(self._losses.items()))
+            self._send([*runs_of([entry], MOST_RECORDS)], 0, {})
+            del self._losses[note]
 
     def _settle(
         self, again: Sequence[bytes | int], runs: Sequence[Run], position: int, refusals: Refusals
@@ -201,7 +231,9 @@ class Appender:
             of_kind = [each for each in sent if each.id.kind == kind]
             stored = self._look_up(kind, {each.id for each in of_kind})
             for each in of_kind:
-                checksum = stored.get(each.id) or self._add_late(kind, each)
+                checksum = stored.get(each.id)
+                if checksum is None:
+                    checksum = self._add_late(kind, each)
                 if checksum not in {each.checksum, ""}:
                     refusals[each.position] = RecordConflictError(f"{each.id} is stored with other bytes")
 
@@ -232,7 +264,18 @@ class Appender:
         id_ = each.id
         arguments = id_.kind, id_.incarnation, id_.seq, each.run.oldest, each.run.newest, each.body
         (checksum,) = self._door.run(ADD_LATE, keys, arguments)
+        if checksum is None:  # it is not late any more: the server forgot what came after it
+            raise _ForgottenError({})
         return str(checksum, "ascii")
+
+
+def _stored(pairs: Sequence[bytes | int]) -> dict[Stream, int]:
+    """Return up to which number each stream of a reply is there."""
+    stored: dict[Stream, int] = {}
+    for field, number in zip(pairs[::2], pairs[1::2], strict=True):
+        incarnation, _, kind = str(field, "ascii").rpartition(":")  # type: ignore[arg-type]  # a field is bytes
+        stored[incarnation, kind] = int(number)
+    return stored
 
 
 def _portions(entries: Sequence[Entry]) -> Iterator[list[Run]]:

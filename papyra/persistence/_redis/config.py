@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, urlencode
@@ -12,15 +13,23 @@ from papyra.persistence._redis.connecting import Target, split
 from papyra.persistence._redis.keys import Keys
 from papyra.persistence._redis.server import Demand
 from papyra.persistence.models import RecordKind, as_word
+from papyra.persistence.outage import MAX_SPILL_BYTES, OutageOptions
 from papyra.persistence.upkeep import check_interval
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from redis import Redis, RedisCluster
 
-_WORDS = ("prefix", "system_id", "quarantine_prefix", "durability")
-_NUMBERS = ("wait_replicas", "wait_milliseconds", "max_retained_for_groups")
+_WORDS = ("prefix", "system_id", "quarantine_prefix", "durability", "spill_dir", "spill_when_full")
+_NUMBERS = (
+    "wait_replicas",
+    "wait_milliseconds",
+    "max_retained_for_groups",
+    "spill_max_bytes",
+    "retry_seconds",
+)
 _LEAST = {"scan_sample_size": 1, "max_read": 1, "wait_replicas": 0, "wait_milliseconds": 1}
 
 
@@ -34,6 +43,10 @@ class RedisStreamsConfig:
     by itself leaves up to a hundred entries more than it keeps. ``require`` names what refuses a server that
     lacks it: persistence, no_eviction, version, headroom, clock, primary, ids. Of what consumer groups still
     need beyond retention, ``max_retained_for_groups`` stay at most (``None``: all).
+
+    While the server is away records are kept in ``spill_dir``, up to ``spill_max_bytes`` of this process and
+    then as ``spill_when_full`` says, and sent once it is back. Without a folder an append fails after
+    ``retry_seconds``. What an acknowledgement means then: `papyra.persistence.outage.Outage`.
     """
 
     url: str = field(default="redis://localhost:6379/0", repr=False)
@@ -51,6 +64,10 @@ class RedisStreamsConfig:
     require: Sequence[Demand | str] = ()
     max_retained_for_groups: int | None = None
     compact_interval_seconds: float | None = 5.0
+    spill_dir: str | os.PathLike[str] | None = None
+    spill_max_bytes: int = MAX_SPILL_BYTES
+    spill_when_full: str = "refuse"
+    retry_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "durability", as_word(Durability, "durability", self.durability))
@@ -66,6 +83,7 @@ class RedisStreamsConfig:
         if self.compact_interval_seconds is not None:
             check_interval(self.compact_interval_seconds)
         Keys(self.prefix, self.system_id, self.quarantine_prefix)
+        self.outage.checked()
 
     @classmethod
     def from_url(cls, url: str, *, system_id: str | None = None) -> Self:
@@ -78,13 +96,19 @@ class RedisStreamsConfig:
         given: dict[str, object] = {} if system_id is None else {"system_id": system_id}
         given |= {name: options.pop(name) for name in _WORDS if name in options}
         try:
-            given |= {name: int(options.pop(name)) for name in _NUMBERS if name in options}
+            given |= {name: _number(options.pop(name)) for name in _NUMBERS if name in options}
         except ValueError as error:
-            raise ConfigurationError(f"a Redis URL takes a whole number for each of {_NUMBERS}") from error
+            raise ConfigurationError(f"a Redis URL takes a number for each of {_NUMBERS}") from error
         if "require" in options:
             given["require"] = [word for word in options.pop("require").split(",") if word]
         rest = f"?{urlencode(options)}" if options else ""
         return cls(url.partition("?")[0] + rest, **given)  # type: ignore[arg-type]  # by name
+
+    @property
+    def name(self) -> str:
+        """What the store is called: the same for all that write to it, and nothing of it is secret."""
+        place = hashlib.sha256(self.target.place.encode()).hexdigest()[:8]
+        return f"redis {self.prefix} {self.system_id} {place}"
 
     @property
     def keys(self) -> Keys:
@@ -102,6 +126,15 @@ class RedisStreamsConfig:
         return Acknowledging(Durability(self.durability), self.wait_replicas, self.wait_milliseconds)
 
     @property
+    def outage(self) -> OutageOptions:
+        """What to do while the server is away."""
+        return OutageOptions(self.spill_dir, self.spill_max_bytes, self.spill_when_full, self.retry_seconds)
+
+    @property
     def demands(self) -> frozenset[Demand]:
         """What refuses a server that lacks it."""
         return frozenset(map(Demand, self.require))
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)

@@ -28,6 +28,8 @@ Argument = str | bytes | int
 Value = TypeVar("Value")
 
 TIMEOUT_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
+"""Whoever wants to write waits for a try; long enough for one lost packet."""
 _WORD = re.compile(r"(?:^|-)([A-Z]{4,}|ASK|OOM)\b")
 _LATER = {
     "ASK": "the slot moves to another node",
@@ -76,7 +78,7 @@ class Target(NamedTuple):
     def place(self) -> str:
         """What to call it where people read: without user, password and options."""
         if self.client is not None:
-            return f"the client's server, {self.key}"
+            return f"{_place_of(self.client)}, {self.key}"
         parts = split(self.url)
         named = dict(parse_qsl(parts.query)).get("db", "0")
         if parts.scheme == "unix":
@@ -111,6 +113,17 @@ class Target(NamedTuple):
             self.client.nodes_manager.initialize()
 
 
+def _place_of(client: Redis | RedisCluster) -> str:
+    pool: Any = getattr(client, "connection_pool", None)
+    if pool is None:
+        return "the client's cluster"
+    if hasattr(pool, "service_name"):
+        return f"the client's service {pool.service_name}"
+    given = pool.connection_kwargs
+    address = given.get("path") or f"{given.get('host', 'localhost')}:{given.get('port', 6379)}"
+    return f"the client's server {address}/{given.get('db') or 0}"
+
+
 def split(url: str) -> SplitResult:
     """Return the parts of a Redis URL; raises `ConfigurationError`, which repeats nothing of it."""
     try:
@@ -132,7 +145,7 @@ def _like(pool: ConnectionPool, socket_timeout: float | None) -> ConnectionPool:
         if "maint_notifications" not in name and not name.startswith("orig_") and name != "connection_pool"
     }
     given.setdefault("socket_timeout", TIMEOUT_SECONDS)
-    given.setdefault("socket_connect_timeout", TIMEOUT_SECONDS)
+    given.setdefault("socket_connect_timeout", CONNECT_SECONDS)
     if socket_timeout is not None:
         given["socket_timeout"] = socket_timeout
     given |= {
@@ -156,8 +169,8 @@ def _like(pool: ConnectionPool, socket_timeout: float | None) -> ConnectionPool:
 class Door:
     """One connection for one thread; opened at its first use, and anew after each time that it broke.
 
-    A command whose connection broke is sent once more on a fresh one, so only what may be repeated goes
-    through here.
+    A command whose connection broke, or whose keys have moved, is sent once more on a fresh one, so only what
+    may be repeated goes through here.
     """
 
     def __init__(self, target: Target, socket_timeout: float | None = None) -> None:
@@ -197,31 +210,27 @@ class Door:
         return replies
 
     def _once_more(self, work: Callable[[Redis], Value]) -> Value:
+        was_connected = self._client is not None
         with translated(self.target):
+            exceptions = _driver().exceptions
             try:
                 return self._do(work)
-            except _driver().exceptions.ConnectionError:
-                if self._client is not None:  # it was connected, and that broke
-                    self.close()
-                    return self._do(work)
-                raise
+            except _driver().RedisError as error:
+                has_moved = _word_of(error) in _MOVED
+                has_broken = isinstance(error, exceptions.ConnectionError)
+                if not (has_moved or has_broken or isinstance(error, exceptions.TimeoutError)):
+                    raise
+                self.close()
+                self.target.look_again()
+                if not (has_moved or (has_broken and was_connected)):
+                    raise
+            return self._do(work)
 
     def _do(self, work: Callable[[Redis], Value]) -> Value:
-        redis = _driver()
-        client = self._client
-        if client is None:
-            client = redis.Redis(connection_pool=self.target.pool(self._socket_timeout))
-            client.response_callbacks.clear()
-        try:
-            value = work(client)
-        except redis.RedisError as error:
-            if _word_of(error) in _MOVED:
-                self.target.look_again()
-                self._client = client
-                self.close()
-            raise
-        self._client = client
-        return value
+        if self._client is None:
+            self._client = _driver().Redis(connection_pool=self.target.pool(self._socket_timeout))
+            self._client.response_callbacks.clear()
+        return work(self._client)
 
     def close(self) -> None:
         """Let go of the connection; the next use opens another."""
@@ -234,15 +243,20 @@ def _sent(client: Redis, commands: Sequence[Sequence[Argument]], *, atomic: bool
     with client.pipeline(transaction=atomic) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # the driver's
-        return pipeline.execute(raise_on_error=False)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception) and _word_of(reply) in _MOVED:
+            raise reply
+    return replies
 
 
 @contextmanager
 def translated(target: Target) -> Iterator[None]:
     """Turn what the driver raises into our words, cause kept; nothing of it ever holds a password."""
+    redis = _driver()
     try:
         yield
-    except _driver().RedisError as error:
+    except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
         raise in_our_words(error, target) from error
 
 
@@ -261,7 +275,7 @@ def in_our_words(error: Exception, target: Target) -> PersistenceError:
     if word in _LATER:
         return StoreUnavailableError(f"{where}: {_LATER[word]} ({text})")
     is_away = exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError
-    if isinstance(error, is_away):
+    if isinstance(error, (*is_away, exceptions.RedisClusterException)):
         return StoreUnavailableError(f"{where}: the server does not answer: {text}")
     return StoreFailedError(f"{where}: {type(error).__name__}: {text}")
 

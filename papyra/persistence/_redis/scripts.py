@@ -106,18 +106,22 @@ ADD_LATE = Script(
     _COUNT
     + """
 -- KEYS: dedup, meta, stream. ARGV: kind, incarnation, seq, not before and not after which time in
--- milliseconds, body. Of two that race with the same number the first one wins; returns its checksum, or
--- nothing for one that retention removed.
+-- milliseconds, body. Of two that race with the same number the first one wins; returns its checksum, an
+-- empty one for what retention removed, and nothing, adding nothing, where no higher number is stored: then it
+-- is not late. What came late is known by checksum and entry, as long as that is there.
 local dedup, meta, stream = KEYS[1], KEYS[2], KEYS[3]
 local kind, incarnation, seq, body = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 local field = incarnation .. ':' .. kind
 local late, checksum = field .. '#' .. seq, string.sub(body, -10, -3)
-local before = redis.call('HMGET', dedup, late, field .. '#floor')
-if before[1] then return before[1] end
+local before = redis.call('HMGET', dedup, late, field .. '#floor', field)
+if tonumber(seq) > tonumber(before[3] or 0) then return false end
+local known, entry = string.match(before[1] or '', '^(%x+) (%d+%-%d+)$')
+if entry and #redis.call('XRANGE', stream, entry, entry) == 1 then return known end
 if tonumber(seq) < tonumber(before[2] or 0) then return '' end
 local state = begin(meta, kind, redis.call('XLEN', stream))
-local at = milliseconds(add(stream, kind, incarnation, seq, body))
-redis.call('HSET', dedup, late, checksum)
+entry = add(stream, kind, incarnation, seq, body)
+local at = milliseconds(entry)
+redis.call('HSET', dedup, late, checksum .. ' ' .. entry)
 count(meta, kind, state, {records = 1, bytes = #body + 1, oldest = tonumber(ARGV[4]),
   newest = tonumber(ARGV[5]), first = at, last = at})
 return checksum

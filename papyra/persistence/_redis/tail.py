@@ -101,9 +101,14 @@ class Tail:
         """Every stream that anything was acknowledged of."""
         return tuple(self._known)
 
+    def accept(self, stream: Stream, stored: int) -> None:
+        """Take it that no more of ``stream`` is there: what is lost of it nobody has."""
+        self._known[stream] = stored
+
     def missing(self, stream: Stream, stored: int) -> tuple[list[Run], LossNote | None]:
         """Return what to send again where only up to ``stored`` is there, and what is lost before it."""
         runs = [run.after(stored) for run in self._runs if run.stream == stream and run.last > stored]
+        runs.sort(key=lambda run: run.first)
         oldest = min((run.first for run in runs), default=self.known(stream) + 1)
         if oldest <= stored + 1:
             return runs, None

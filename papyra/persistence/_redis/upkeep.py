@@ -13,9 +13,10 @@ from papyra.persistence.upkeep import MAX_SHARE_BY_AGE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from papyra.persistence._redis.appending import Appender
     from papyra.persistence._redis.trimming import Bounds, Trimming
+    from papyra.persistence._redis.writing import Writing
     from papyra.persistence.metrics import PersistenceMetrics
+    from papyra.persistence.outage import Outage
     from papyra.persistence.retention import RetentionPolicy
     from papyra.persistence.upkeep import TrustedClock
 
@@ -31,27 +32,31 @@ class Upkeep:
 
     def __init__(  # noqa: PLR0913  # what it brings together
         self,
-        appender: Appender,
+        writing: Writing,
         trimming: Trimming,
         policy: RetentionPolicy,
         clock: TrustedClock,
         metrics: PersistenceMetrics,
         *,
         least: int,
+        outage: Outage,
         hurry: Callable[[], None],
     ) -> None:
-        self._appender = appender
+        self._writing = writing
         self._trimming = trimming
         self._policy = policy
         self._clock = clock
         self._metrics = metrics
         self._least = least
+        self._outage = outage
         self._hurry = hurry
 
     def run(self) -> None:
         """Do a part of what is to be done, a few milliseconds of the server's time."""
+        if self._outage.is_away:  # a try more would only hold up what is to be kept beside the server
+            return
         try:
-            self._appender.look_after()
+            self._writing.look_after()
             for kind in RecordKind:
                 self._trimming.reckon(kind)
             if not self._policy.is_unlimited:

@@ -41,6 +41,7 @@ from papyra.persistence.models import (
     ScanDepth,
     StoreStats,
 )
+from papyra.persistence.outage import Outage
 from papyra.persistence.query import Page, Progress, ProgressCallback, RecordQuery
 from papyra.persistence.retention import Removal
 from papyra.persistence.threads import WriterThread
@@ -85,24 +86,34 @@ class RedisStreamsPersistence(BasePersistence):
         self._target.check()
         name = f"papyra {config.system_id}"
         self._write_door, self._read_door = Door(self._target), Door(self._target)
-        self._writing = Writing(
-            self._write_door, keys, self._writer_identity, clock, config.acknowledging, config.demands
-        )
+        self._writing = Writing(self._write_door, keys, clock, config.acknowledging, config.demands)
         self._writer: WriterThread[list[Entry], Refused] = WriterThread(
-            name, self._writing.write, on_failure=self._writing.fail, clock=clock
+            name, self._write_batches, on_failure=self._writing.fail, clock=clock
         )
+        self._outage = Outage(
+            config.name,
+            self._writing.send,
+            self._writer_identity,
+            options=config.outage,
+            tracker=self._tracker,
+            metrics=self._metrics,
+            pause=self._writer.pause,
+            clock=clock,
+        )
+        self._writer.tend(self._outage)
         self._reader = ReadingPlace(name, self._read_door)
         self._keeper = Keeper(self._read_door, keys)
         self._trusted = TrustedClock(name, clock)
         self._trimming = Trimming(self._write_door, keys, config.max_retained_for_groups)
         if config.compact_interval_seconds is not None:
             upkeep = Upkeep(
-                self._writing.appender,
+                self._writing,
                 self._trimming,
                 self._retention,
                 self._trusted,
                 self._metrics,
                 least=SLACK_RECORDS if config.approx_trim else 1,
+                outage=self._outage,
                 hurry=self._writer.hurry,
             )
             self._writer.every(config.compact_interval_seconds, upkeep.run)
@@ -124,6 +135,9 @@ class RedisStreamsPersistence(BasePersistence):
                 f"there is no store at {self._target.place}; name the system that writes to it with "
                 "?system_id=NAME behind the URL"
             )
+
+    def _write_batches(self, batches: list[list[Entry]]) -> list[Refused]:
+        return self._writing.write(self._outage.store, batches)
 
     async def _append(self, entries: list[Entry]) -> Refused:
         sound = [entry for entry in entries if entry.last_seq <= _MAX_SEQ]
@@ -231,6 +245,9 @@ class RedisStreamsPersistence(BasePersistence):
     async def _recover(
         self, config: PersistenceRecoveryConfig, depth: ScanDepth, progress: ProgressCallback | None
     ) -> PersistenceRecoveryReport:
+        if config.mode is not PersistenceRecoveryMode.IGNORE:
+            while await self._writer.run(self._outage.replay):
+                pass  # else what waits would be taken for missing
         found = await self._find(depth, progress)
         scan = found.report(self.name, depth, ())
         if config.mode is PersistenceRecoveryMode.IGNORE:
@@ -316,13 +333,20 @@ class RedisStreamsPersistence(BasePersistence):
         )
 
     async def _stats(self) -> StoreStats:
-        return await self._reader.read(lambda: measure(self._read_door, self._keys, self.name))
+        measured = await self._reader.read(lambda: measure(self._read_door, self._keys, self.name))
+        return self._outage.add_to(measured)
 
     async def _close(self) -> None:
         try:
-            await self._writer.aclose(self._write_door.close)
+            await self._writer.aclose(self._close_writing)
         finally:
             await self._reader.aclose()
+
+    def _close_writing(self) -> None:
+        try:
+            self._outage.close()
+        finally:
+            self._write_door.close()
 
     def _unacknowledged(self) -> int:
         return sum(entry.count for entries in self._writer.unacknowledged() for entry in entries)
