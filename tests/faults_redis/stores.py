@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64decode
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from papyra.persistence.retention import RetentionPolicy
 
 SYSTEM_ID = "orders"
+PATIENT_SECONDS = 60.0
 REPAIR = PersistenceRecoveryConfig(PersistenceRecoveryMode.REPAIR)
 QUARANTINE = PersistenceRecoveryConfig(PersistenceRecoveryMode.QUARANTINE)
 
@@ -79,6 +81,13 @@ async def is_sound(url: str, records: list[PersistedEvent], **options: Any) -> b
     assert found == records, (len(found), [record.seq for record in found][-50:])
     assert await anomalies(url, **options) == []
     return True
+
+
+async def until_ok(store: RedisStreamsPersistence) -> None:
+    """Wait until everything that waited has gone in; nothing tells that but the state."""
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while not store.state.is_ok:  # noqa: ASYNC110  # a state tells nobody
+            await asyncio.sleep(0.01)
 
 
 def set_aside(client: Redis) -> bytes:

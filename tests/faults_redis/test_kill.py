@@ -21,7 +21,7 @@ from papyra.persistence import codec
 from papyra.persistence.models import PersistedEvent, RecordKind
 from papyra.testing.records import event
 from tests.budget import BUDGET
-from tests.faults_redis.stores import REPAIR, anomalies, key, opened, stored
+from tests.faults_redis.stores import REPAIR, anomalies, key, opened, stored, until_ok
 from tests.system.appender import record
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ async def replay(url: str, spill_dir: Path) -> None:
     """Start anew on the folder that the dead left behind; a new record follows what lies there."""
     async with opened(url, system_id="killed", spill_dir=str(spill_dir)) as store:
         await store.append([record(mint_incarnation(1.0), RecordKind.EVENT, 1)])
-        assert store.state.is_ok
+        await until_ok(store)
 
 
 async def repair(url: str) -> None:

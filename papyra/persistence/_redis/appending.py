@@ -154,7 +154,7 @@ class Appender:
                 self._tail.add(run)
             return
         raise StoreUnavailableError(
-            f"{self._keys.dedup}: the server forgets what it was sent again and again; nothing is acknowledged"
+            f"{self._keys.dedup}: the server forgets again and again what it is sent; nothing is acknowledged"
         )
 
     def _add(self, runs: Sequence[Run], known: Sequence[int], position: int, refusals: Refusals) -> None:
@@ -203,14 +203,13 @@ class Appender:
             )
             if note is not None and note not in self._losses:
                 self._losses[note] = self._note_loss(note)
-            try:
-                for run in runs:
-                    self._add([run], [highest], 0, {})
-                    highest = run.last
-            except _ForgottenError:
-                return  # again: whoever sends looks for everything once more
             if not runs:
                 self._tail.accept(stream, highest)
+            try:
+                for run, before in zip(runs, [highest, *(run.last for run in runs)], strict=False):
+                    self._add([run], [before], 0, {})
+            except _ForgottenError:
+                return  # again: whoever sends looks for everything once more
 
     def _explain(self) -> None:
         """Record what is lost; what could not be recorded yet is tried again, under the same number."""

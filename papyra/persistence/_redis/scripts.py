@@ -106,9 +106,9 @@ ADD_LATE = Script(
     _COUNT
     + """
 -- KEYS: dedup, meta, stream. ARGV: kind, incarnation, seq, not before and not after which time in
--- milliseconds, body. Of two that race with the same number the first one wins; returns its checksum, an
--- empty one for what retention removed, and nothing, adding nothing, where no higher number is stored: then it
--- is not late. What came late is known by checksum and entry, as long as that is there.
+-- milliseconds, body. Of two that race with the same number the first one wins; returns its checksum, or an
+-- empty one for what retention removed. Where no higher number is stored it is not late: that returns, and
+-- adds, nothing. What came late is known by checksum and entry, as long as that entry is there.
 local dedup, meta, stream = KEYS[1], KEYS[2], KEYS[3]
 local kind, incarnation, seq, body = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 local field = incarnation .. ':' .. kind
