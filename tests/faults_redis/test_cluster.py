@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from papyra.exceptions import StoreUnavailableError
 from papyra.persistence.backends.redis import RedisStreamsConfig, RedisStreamsPersistence
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.promises.harness import everything
@@ -66,6 +67,25 @@ async def test_a_node_that_was_killed_and_came_back_has_everything(
         await store.append(records[20:])
         assert await everything(store) == records
         assert (await store.scan()).anomalies == ()
+
+
+async def test_a_cluster_that_is_away_is_told_and_used_again(
+    client: RedisCluster, redis_cluster: Sequence[RedisServer]
+) -> None:
+    records = numbered(range(1, 4))
+    async with on(client, "orders") as store:
+        await store.append(records[:1])
+        for server in redis_cluster:
+            server.kill()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                await store.append(records[1:])
+        for server in redis_cluster:
+            server.start()
+        for server in redis_cluster:
+            server.log.wait_for("Cluster state changed: ok")
+        await store.append(records[1:])
+        assert await everything(store) == records
 
 
 async def test_a_slot_that_moves_takes_its_system_along(

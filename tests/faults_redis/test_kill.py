@@ -19,7 +19,7 @@ from papyra.clock import mint_incarnation
 from papyra.exceptions import StoreUnavailableError
 from papyra.persistence import codec
 from papyra.persistence.models import PersistedEvent, RecordKind
-from papyra.testing.records import event
+from papyra.testing.records import INCARNATION, OTHER_INCARNATION, event, letter
 from tests.budget import BUDGET
 from tests.faults_redis.stores import REPAIR, anomalies, key, opened, stored, until_ok
 from tests.system.appender import record
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = BUDGET.pick(quick=2, ci=3, whole=40)
 SECONDS = BUDGET.pick(quick=4.0, ci=6.0, whole=60.0)
+FLUSHES = BUDGET.pick(quick=10, ci=10, whole=100)
 LONGEST_LIFE_SECONDS = 0.25
 DURABLE: dict[str, Any] = {"appendonly": "yes", "appendfsync": "always"}
 WRITERS = 8
@@ -158,6 +159,34 @@ async def test_i1_a_server_killed_again_and_again_under_a_living_writer_loses_no
         mine = [one.seq for one in found if one.actor_path == f"/{writer}"]  # type: ignore[union-attr]
         assert mine == list(range(1, len(mine) + 1))
     assert await anomalies(server.url) == []
+
+
+async def test_i1_i3_whenever_it_forgets_everything_a_living_writer_has_it_stored_again(
+    start_redis: StartRedis,
+) -> None:
+    server = start_redis()
+    records: list[Record] = []
+    for seq in range(1, 41):
+        records += [make(seq, incarnation=INCARNATION, seq=seq) for make in (event, letter)]
+        records.append(event(seq, incarnation=OTHER_INCARNATION, seq=seq))
+    for _ in range(FLUSHES):
+        server.client().flushall()
+        async with opened(server.url) as store:
+            flushing = asyncio.create_task(asyncio.to_thread(flush_twice, server))
+            for start in range(0, len(records), 5):
+                await store.append(records[start : start + 5])
+            await flushing
+            await store.append(records)
+        found = [one for kind in RecordKind for one in await stored(server.url, kind)]
+        assert Counter(map(repr, found)) == Counter(map(repr, records))
+        assert await anomalies(server.url) == []
+
+
+def flush_twice(server: RedisServer) -> None:
+    with server.client() as client:
+        for _ in range(2):
+            time.sleep(random.uniform(0, 0.03))  # noqa: S311  # any moment will do
+            client.flushall()
 
 
 async def write(store: RedisStreamsPersistence, writer: int, acks: list[str]) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from papyra.exceptions import StoreUnavailableError
-from papyra.persistence.models import RecordKind
+from papyra.persistence.models import EventType, LossNote, RecordKind
 from papyra.persistence.query import RecordQuery
 from papyra.persistence.state import StoreCondition
 from papyra.testing.promises.harness import everything
-from tests.faults_redis.stores import is_sound, numbered, opened, stored
+from papyra.testing.records import INCARNATION
+from tests.faults_redis.stores import anomalies, is_sound, key, numbered, opened, stored
 from tests.services.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -172,3 +173,52 @@ async def test_i1_what_is_forgotten_again_while_it_is_sent_again_is_sent_once_mo
             held.release()
             await asyncio.wait_for(appending, PATIENT_SECONDS)
     assert await is_sound(server.url, records)
+
+
+async def test_i1_a_stream_that_was_deleted_twice_is_filled_twice(server: RedisServer) -> None:
+    records = numbered(range(1, 7))
+    async with opened(server.url) as store:
+        for number in range(2):
+            await store.append(records[: 4 + number])
+            with server.client() as client:
+                client.delete(key("events"))
+        await store.append(records)
+    assert sorted(one.seq for one in await stored(server.url)) == list(range(1, 7))
+    assert await anomalies(server.url) == []
+
+
+async def test_i1_forgotten_between_what_came_late_it_is_there_once(
+    server: RedisServer, proxy: Proxy
+) -> None:
+    records = numbered(range(1, 7))
+    with server.client() as client:
+        async with opened(proxy.url) as store:
+            await store.append(records[:5])
+            client.delete(key("events"))
+            held = proxy.hold_reply(b'orders:3"', spared=1)
+            appending = asyncio.create_task(store.append(records[5:]))
+            await asyncio.to_thread(held.wait)
+            client.flushall()
+            held.release()
+            await asyncio.wait_for(appending, PATIENT_SECONDS)
+    assert await is_sound(server.url, records)
+
+
+async def test_i3_a_note_of_what_is_lost_is_not_lost_itself(server: RedisServer, proxy: Proxy) -> None:
+    padded = numbered(range(1, 9), payload="x" * 900_000)
+    with server.client() as client:
+        async with opened(proxy.url + IMPATIENT) as store:
+            for record in padded:
+                await store.append([record])
+            client.flushall()
+            lost = proxy.lose_reply(b"RecordsLost", times=2)
+            with pytest.raises(StoreUnavailableError):
+                await store.append(numbered([9]))
+            assert lost.is_met
+            client.flushall()
+            await store.append(numbered([9]))
+            found = await store.list_events()
+    (note,) = [one for one in found if one.event_type == EventType.RECORDS_LOST]
+    assert LossNote.from_payload(note.payload)[:4] == (INCARNATION, "event", 1, 4)  # type: ignore[index]
+    assert [one.seq for one in found if one is not note] == [5, 6, 7, 8, 9]
+    assert await anomalies(server.url) == []
