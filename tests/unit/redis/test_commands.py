@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django_papyra.runtime import get_backend, open_url
 from papyra.persistence.backends.redis import RedisStreamsPersistence
@@ -14,8 +14,6 @@ from tests.unit.redis.stores import mine, opened, seen
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pytest_django.fixtures import SettingsWrapper
 
     from tests.unit.redis.conftest import Server
 
@@ -81,7 +79,7 @@ def test_two_urls_of_one_store_are_one_place() -> None:
     assert not is_same_place("redis://h/0", "ndjson:h")
 
 
-def test_the_settings_name_a_server_and_their_system(settings: SettingsWrapper) -> None:
+def test_the_settings_name_a_server_and_their_system(settings: Any) -> None:
     settings.PAPYRA = {"BACKEND": "redis://localhost:6379/3", "SYSTEM_ID": "orders"}
     backend = get_backend()
     assert isinstance(backend, RedisStreamsPersistence)
@@ -91,6 +89,6 @@ def test_the_settings_name_a_server_and_their_system(settings: SettingsWrapper) 
     assert named.config.system_id == "payments"
 
 
-def test_the_settings_may_name_the_class(settings: SettingsWrapper) -> None:
+def test_the_settings_may_name_the_class(settings: Any) -> None:
     settings.PAPYRA = {"BACKEND": "papyra.persistence.backends.redis.RedisStreamsPersistence"}
     assert isinstance(get_backend(), RedisStreamsPersistence)
