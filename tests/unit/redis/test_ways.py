@@ -41,7 +41,7 @@ def sentinel(folder: Path, primary: int) -> Iterator[Sentinel]:
     )
     process = subprocess.Popen([program(), folder / "sentinel.conf", "--sentinel"], stdout=subprocess.DEVNULL)
     try:
-        yield Sentinel([("127.0.0.1", port)], socket_timeout=5)
+        yield Sentinel([("127.0.0.1", port)], socket_timeout=5)  # type: ignore[no-untyped-call]
     finally:
         process.kill()
         process.wait()
@@ -53,7 +53,7 @@ async def test_a_sentinel_says_where_the_primary_is(own_server: Server, tmp_path
     own_server.options = ("--port", str(port), "--bind", "127.0.0.1")
     own_server.start()
     with sentinel(tmp_path, port) as watching:
-        client = watching.master_for("orders")
+        client = watching.master_for("orders")  # type: ignore[no-untyped-call]
         async with opened("", client=client) as store:
             async with asyncio.timeout(30):
                 while True:
