@@ -52,7 +52,7 @@ _FORM = (
     "unix://PATH, with special characters of a password as percent escapes"
 )
 _DATABASE = re.compile(r"(/[0-9]*)?")
-_MOVED = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "READONLY", "MASTERDOWN"})
+_ELSEWHERE = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "READONLY", "MASTERDOWN"})
 
 
 class Script:
@@ -73,6 +73,9 @@ class Target(NamedTuple):
     url: str
     client: Redis | RedisCluster | None
     key: str
+
+    def __repr__(self) -> str:
+        return f"<{self.place}>"
 
     @property
     def place(self) -> str:
@@ -108,7 +111,7 @@ class Target(NamedTuple):
         return _like(pool, socket_timeout)
 
     def look_again(self) -> None:
-        """Have the cluster's map made anew: a node said that it is out of date."""
+        """Have the cluster's map made anew: it may be out of date."""
         if isinstance(self.client, _driver().RedisCluster):
             self.client.nodes_manager.initialize()
 
@@ -169,8 +172,8 @@ def _like(pool: ConnectionPool, socket_timeout: float | None) -> ConnectionPool:
 class Door:
     """One connection for one thread; opened at its first use, and anew after each time that it broke.
 
-    A command whose connection broke, or whose keys have moved, is sent once more on a fresh one, so only what
-    may be repeated goes through here.
+    A command whose connection broke, or whose keys are on another node, is sent once more on a fresh one, so
+    only what may be repeated goes through here.
     """
 
     def __init__(self, target: Target, socket_timeout: float | None = None) -> None:
@@ -183,8 +186,8 @@ class Door:
         return self._once_more(lambda client: client.execute_command(*command))  # type: ignore[no-untyped-call]
 
     def many(self, commands: Sequence[Sequence[Argument]], *, atomic: bool = False) -> list[Any]:
-        """Send several in one go and return the reply, or the error, of each."""
-        return self._once_more(lambda client: _sent(client, commands, atomic=atomic))
+        """Send several in one go and return the reply of each."""
+        return self._once_more(lambda client: _checked(_sent(client, commands, atomic=atomic)))
 
     def run(
         self,
@@ -200,37 +203,34 @@ class Door:
             replies = _sent(client, [("EVALSHA", script.digest, *rest), *following], atomic=False)
             if isinstance(replies[0], _driver().exceptions.NoScriptError):
                 replies = _sent(client, [("EVAL", script.text, *rest), *following], atomic=False)
-            return replies
+            return _checked(replies)
 
-        replies = self._once_more(send)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                with translated(self.target):
-                    raise reply
-        return replies
+        return self._once_more(send)
 
     def _once_more(self, work: Callable[[Redis], Value]) -> Value:
-        was_connected = self._client is not None
         with translated(self.target):
-            exceptions = _driver().exceptions
+            was_connected = self._client is not None
             try:
                 return self._do(work)
             except _driver().RedisError as error:
-                has_moved = _word_of(error) in _MOVED
-                has_broken = isinstance(error, exceptions.ConnectionError)
-                if not (has_moved or has_broken or isinstance(error, exceptions.TimeoutError)):
-                    raise
-                self.close()
-                self.target.look_again()
-                if not (has_moved or (has_broken and was_connected)):
+                is_broken = was_connected and isinstance(error, _driver().exceptions.ConnectionError)
+                if not is_broken and _word_of(error) not in _ELSEWHERE:
                     raise
             return self._do(work)
 
     def _do(self, work: Callable[[Redis], Value]) -> Value:
+        redis = _driver()
         if self._client is None:
-            self._client = _driver().Redis(connection_pool=self.target.pool(self._socket_timeout))
+            self._client = redis.Redis(connection_pool=self.target.pool(self._socket_timeout))
             self._client.response_callbacks.clear()
-        return work(self._client)
+        try:
+            return work(self._client)
+        except redis.RedisError as error:
+            is_elsewhere = _word_of(error) in _ELSEWHERE
+            if is_elsewhere or not isinstance(error, redis.ResponseError):
+                self.close()
+                self.target.look_again()
+            raise
 
     def close(self) -> None:
         """Let go of the connection; the next use opens another."""
@@ -243,9 +243,12 @@ def _sent(client: Redis, commands: Sequence[Sequence[Argument]], *, atomic: bool
     with client.pipeline(transaction=atomic) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # the driver's
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return pipeline.execute(raise_on_error=False)
+
+
+def _checked(replies: list[Any]) -> list[Any]:
     for reply in replies:
-        if isinstance(reply, Exception) and _word_of(reply) in _MOVED:
+        if isinstance(reply, Exception):
             raise reply
     return replies
 

@@ -21,7 +21,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
         self.drop_after: bytes | None = None
-        self.times = 0
+        self.skip = self.times = 0
         self._open: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -50,8 +50,11 @@ class Proxy:
         threading.Thread(target=answer, daemon=True).start()
         while data := _received(client):
             if self.drop_after is not None and self.drop_after in data and self.times:
-                self.times -= 1
-                is_marked.set()
+                if self.skip:
+                    self.skip -= 1
+                else:
+                    self.times -= 1
+                    is_marked.set()
             server.sendall(data)
         server.close()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from django_papyra.runtime import get_backend, open_url
-from papyra.persistence.backends.redis import RedisStreamsPersistence
+from papyra.exceptions import ConfigurationError
+from papyra.persistence.backends.redis import RedisStreamsConfig, RedisStreamsPersistence
 from papyra.persistence.models import RecordKind
 from papyra.persistence.stores import is_same_place
 from papyra.testing.records import letter
@@ -14,8 +18,6 @@ from tests.unit.redis.stores import mine, opened, seen
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pytest_django.fixtures import SettingsWrapper
 
     from tests.unit.redis.conftest import Server
 
@@ -81,7 +83,7 @@ def test_two_urls_of_one_store_are_one_place() -> None:
     assert not is_same_place("redis://h/0", "ndjson:h")
 
 
-def test_the_settings_name_a_server_and_their_system(settings: SettingsWrapper) -> None:
+def test_the_settings_name_a_server_and_their_system(settings: Any) -> None:
     settings.PAPYRA = {"BACKEND": "redis://localhost:6379/3", "SYSTEM_ID": "orders"}
     backend = get_backend()
     assert isinstance(backend, RedisStreamsPersistence)
@@ -91,6 +93,38 @@ def test_the_settings_name_a_server_and_their_system(settings: SettingsWrapper) 
     assert named.config.system_id == "payments"
 
 
-def test_the_settings_may_name_the_class(settings: SettingsWrapper) -> None:
-    settings.PAPYRA = {"BACKEND": "papyra.persistence.backends.redis.RedisStreamsPersistence"}
-    assert isinstance(get_backend(), RedisStreamsPersistence)
+CLASS = "papyra.persistence.backends.redis.RedisStreamsPersistence"
+
+
+def test_the_settings_may_name_the_class(settings: Any) -> None:
+    settings.PAPYRA = {"BACKEND": CLASS, "SYSTEM_ID": "orders"}
+    backend = get_backend()
+    assert isinstance(backend, RedisStreamsPersistence)
+    assert backend.config.system_id == "orders"
+    settings.PAPYRA = {"BACKEND": CLASS, "OPTIONS": {"config": RedisStreamsConfig(system_id="payments")}}
+    backend = get_backend()
+    assert isinstance(backend, RedisStreamsPersistence)
+    assert backend.config.system_id == "payments"
+
+
+async def test_a_cache_of_django_redis_lends_its_server(server: Server, settings: Any) -> None:
+    pytest.importorskip("django_redis")
+    settings.CACHES = {"shared": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}}
+    settings.PAPYRA = {"BACKEND": CLASS, "SYSTEM_ID": "orders", "OPTIONS": {"cache": "shared"}}
+    backend = get_backend()
+    await backend.append(mine(1))
+    await backend.aclose()
+    async with opened(server.url) as store:
+        assert await seen(store) == [1]
+    settings.PAPYRA = {"BACKEND": CLASS, "OPTIONS": {"cache": "nowhere"}}
+    with pytest.raises(ConfigurationError, match="CACHES has no 'nowhere'"):
+        get_backend()
+
+
+def test_a_cache_without_django_redis_says_what_is_missing(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "django_redis", None)
+    settings.PAPYRA = {"BACKEND": CLASS, "OPTIONS": {"cache": "shared"}}
+    with pytest.raises(ConfigurationError, match="django-redis"):
+        get_backend()

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from papyra.exceptions import ForeignStoreError, StoreUnavailableError
+from papyra.persistence.backends.redis import RedisStreamsConfig
 from papyra.persistence.models import EventType
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.promises.harness import everything
@@ -167,3 +168,33 @@ async def test_one_slot_of_a_cluster_holds_a_whole_system(own_server: Server) ->
             assert await seen(store) == [1, 2, 4]
             await store.compact(RetentionPolicy(max_records=1))
             assert not (await store.scan()).has_anomalies
+
+
+async def test_retention_that_cannot_go_on_says_so_once_and_goes_on_later(
+    own_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = RetentionPolicy(max_records=5)
+    own_server.options = ("--appendonly", "yes")
+    own_server.kill()
+    own_server.start()
+    async with opened(own_server.url, policy, compact_interval_seconds=0.01, approx_trim=False) as store:
+        await store.append(mine(*range(1, 21)))
+        own_server.kill()
+        async with asyncio.timeout(20):
+            while "retention was not carried out" not in caplog.text:  # noqa: ASYNC110  # a log tells nobody
+                await asyncio.sleep(0.01)
+        for _ in range(20):
+            await store._writer.run(lambda: None)  # noqa: SLF001  # lets the upkeep have its turns
+        assert caplog.text.count("retention was not carried out") == 1
+        own_server.start()
+        with own_server.client() as client:
+            async with asyncio.timeout(20):
+                while client.xlen(EVENTS) > 5:  # noqa: ASYNC110  # a server tells nobody what it removes
+                    await asyncio.sleep(0.01)
+
+
+def test_what_says_where_the_server_is_shows_no_password() -> None:
+    config = RedisStreamsConfig("redis://ana:s3cret@h:6379/0", system_id="orders")
+    for shown in (repr(config), repr(config.target), config.target.place):
+        assert "s3cret" not in shown
+        assert "ana" not in shown
