@@ -23,7 +23,8 @@ _FEW = 20
 class Counted(NamedTuple):
     """What is counted of one stream; ``is_sound``: nobody added or removed behind the count's back.
 
-    ``gone`` is what retention removed ever, in one ``epoch`` of counting.
+    ``gone`` is what retention removed ever, in one ``epoch`` of counting; ``doubled`` are the entries that
+    repeat another, as far as was noted.
     """
 
     length: int
@@ -33,15 +34,17 @@ class Counted(NamedTuple):
     gone_bytes: int
     epoch: int
     is_sound: bool
+    doubled: frozenset[StreamId]
 
 
 def look(door: Door, keys: Keys, kind: RecordKind) -> Counted:
     """Read the count of ``kind``, which costs nothing at any size."""
-    fields = [f"{kind}:{name}" for name in ("records", "bytes", "gone", "gone_bytes", "epoch")]
+    fields = [f"{kind}:{name}" for name in ("records", "bytes", "gone", "gone_bytes", "epoch", "doubled")]
     length, found = door.many([("XLEN", keys.stream(kind)), ("HMGET", keys.meta, *fields)], atomic=True)
-    records, size, gone, gone_bytes, epoch = (int(each or 0) for each in found)
+    records, size, gone, gone_bytes, epoch = (int(each or 0) for each in found[:-1])
+    doubled = frozenset(map(StreamId.of, (found[-1] or b"").split()))
     is_sound = length == (records if found[0] else 0)
-    return Counted(length, length, size if length else 0, gone, gone_bytes, epoch, is_sound)
+    return Counted(length, length, size if length else 0, gone, gone_bytes, epoch, is_sound, doubled)
 
 
 @dataclass(frozen=True, slots=True)

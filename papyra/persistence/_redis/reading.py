@@ -10,6 +10,7 @@ from papyra.persistence._redis.entries import FIRST, RawEntry, StreamId, record_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from papyra.persistence._redis.connecting import Door
     from papyra.persistence._redis.keys import Keys
@@ -20,6 +21,13 @@ _log = logging.getLogger(__name__)
 
 _FIRST_CHUNK = 128
 _CHUNK_BYTES = 4 * 1024 * 1024
+
+
+class Kept(NamedTuple):
+    """Which entries count: from ``first`` on, all but those that repeat another."""
+
+    first: StreamId
+    doubled: AbstractSet[StreamId]
 
 
 class Found(NamedTuple):
@@ -35,12 +43,12 @@ class Found(NamedTuple):
         return None if self.cursor is None else str(self.cursor)
 
 
-def read_page(door: Door, keys: Keys, query: RecordQuery, first: StreamId, most: int) -> Found:
-    """Return the page that ``query`` asks for from ``first`` on; damaged entries are only logged."""
+def read_page(door: Door, keys: Keys, query: RecordQuery, kept: Kept, most: int) -> Found:
+    """Return the page that ``query`` asks for of what is ``kept``; damaged entries are only logged."""
     found: list[Record] = []
     last = end = place_of(query.cursor) or FIRST
-    for entry in _entries(door, keys, query, first, most):
-        record = _decoded(query, entry)
+    for entry in _entries(door, keys, query, kept.first, most):
+        record = None if entry.id in kept.doubled else _decoded(query, entry)
         if record is not None and query.matches(record):
             if len(found) == query.limit:
                 return Found(found, last, last)

@@ -187,12 +187,13 @@ return removed
 """)
 
 RECKON = Script("""
--- KEYS: meta, stream. ARGV: kind, id of the last counted entry, records, bytes, and how far times are ahead
--- of and behind ids. Takes a count made anew, unless something was removed meanwhile.
+-- KEYS: meta, stream. ARGV: kind, id behind the last counted entry, records, bytes, how far times are ahead
+-- of and behind ids, and the ids of entries that repeat another. Takes a count made anew, unless something
+-- was removed meanwhile.
 local meta, stream, kind = KEYS[1], KEYS[2], ARGV[1]
 local records, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local ahead, behind = tonumber(ARGV[5]), tonumber(ARGV[6])
-for _, entry in ipairs(redis.call('XRANGE', stream, '(' .. ARGV[2], '+')) do
+for _, entry in ipairs(redis.call('XRANGE', stream, ARGV[2], '+')) do
   local at = tonumber(string.match(entry[1], '^(%d+)-'))
   local time = tonumber(string.match(entry[2][2], '"timestamp":%s*([%d.eE+%-]+)') or '') or at / 1000
   records, bytes = records + 1, bytes + #entry[2][2] + 1
@@ -200,6 +201,8 @@ for _, entry in ipairs(redis.call('XRANGE', stream, '(' .. ARGV[2], '+')) do
 end
 if records ~= redis.call('XLEN', stream) then return 0 end
 local function text(number) return string.format('%.0f', number) end
+redis.call('HDEL', meta, kind .. ':doubled') -- allowed on a full server, and so is then what follows
+if ARGV[7] ~= '' then redis.call('HSET', meta, kind .. ':doubled', ARGV[7]) end
 redis.call('HSET', meta, kind .. ':records', text(records), kind .. ':bytes', text(bytes),
   kind .. ':ahead', text(ahead), kind .. ':behind', text(behind))
 redis.call('HINCRBY', meta, kind .. ':epoch', 1)
@@ -223,6 +226,9 @@ for at = 2, #ARGV, 3 do
   end
 end
 redis.call('HINCRBY', meta, kind .. ':epoch', 1)
+if redis.call('HDEL', meta, kind .. ':doubled') == 1 then -- what was one of two may stand alone now
+  redis.call('HDEL', meta, kind .. ':records')
+end
 return moved
 """)
 

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.persistence._redis.bounds import Keeper, look
+from papyra.persistence._redis.doubled import Doubles
 from papyra.persistence._redis.entries import RawEntry, StreamId, judge
 from papyra.persistence._redis.scripts import RECKON, TRIM
 from papyra.persistence._redis.stats import Measured
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 STEP = 2_000
+_MOST_DOUBLED = 1_000
+"""So many entries that repeat another are noted, for reads to leave out; a scan finds all of them."""
 
 
 class Bounds(NamedTuple):
@@ -131,18 +134,18 @@ class Trimming:
         """Count a stream anew where somebody added or removed behind the count's back."""
         if look(self._door, self._keys, kind).is_sound:
             return
-        records = size = 0
+        size = 0
         ahead = behind = 0.0
-        last = StreamId(0, 0)
+        doubles = Doubles(kind)
         for columns in walk(self._door, self._keys.stream(kind)):
-            records += len(columns)
+            doubles.add(columns)
             size += sum(column.size for column in columns)
             offsets = [column.timestamp * 1000 - column.id.milliseconds for column in columns]
             ahead, behind = max(ahead, max(offsets) + 1), max(behind, 1 - min(offsets))
-            last = columns[-1].id
         keys = self._keys.meta, self._keys.stream(kind)
-        arguments = kind.value, str(last), records, size, int(ahead), int(behind)
-        (is_taken,) = self._door.run(RECKON, keys, arguments)
+        noted = " ".join(map(str, sorted(doubles.ids)[:_MOST_DOUBLED]))
+        counted = str(doubles.end), doubles.entries, size, int(ahead), int(behind), noted
+        (is_taken,) = self._door.run(RECKON, keys, (kind.value, *counted))
         if is_taken:
             _log.warning("%s was changed by another program; it was counted anew", self._keys.stream(kind))
 

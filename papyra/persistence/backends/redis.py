@@ -15,12 +15,13 @@ from papyra.persistence._redis import server
 from papyra.persistence._redis.bounds import Keeper
 from papyra.persistence._redis.config import RedisStreamsConfig
 from papyra.persistence._redis.connecting import Door
+from papyra.persistence._redis.doubled import Doubled
 from papyra.persistence._redis.entries import FIRST
 from papyra.persistence._redis.following import Waiting
 from papyra.persistence._redis.lease import Lease
 from papyra.persistence._redis.places import ReadingPlace
 from papyra.persistence._redis.quarantine import Quarantine
-from papyra.persistence._redis.reading import Found, read_page
+from papyra.persistence._redis.reading import Found, Kept, read_page
 from papyra.persistence._redis.repair import Done, Repair
 from papyra.persistence._redis.scanning import Findings, Scan
 from papyra.persistence._redis.stats import measure, sum_of
@@ -103,6 +104,7 @@ class RedisStreamsPersistence(BasePersistence):
         self._writer.tend(self._outage)
         self._reader = ReadingPlace(name, self._read_door)
         self._keeper = Keeper(self._read_door, keys)
+        self._doubled = {kind: Doubled(self._read_door, keys, kind) for kind in RecordKind}
         self._trusted = TrustedClock(name, clock)
         self._trimming = Trimming(self._write_door, keys, config.max_retained_for_groups)
         if config.compact_interval_seconds is not None:
@@ -166,7 +168,8 @@ class RedisStreamsPersistence(BasePersistence):
         first = FIRST
         if not self._retention.is_unlimited:
             first = self._keeper.first(query.kind, self._retention, self._clock.now())
-        return read_page(self._read_door, self._keys, query, first, self._config.max_read)
+        kept = Kept(first, self._doubled[query.kind].ids())
+        return read_page(self._read_door, self._keys, query, kept, self._config.max_read)
 
     async def follow(self, query: RecordQuery, *, cursor: str | None = None) -> AsyncGenerator[Record, None]:
         """Yield what ``query`` matches behind ``cursor``, the oldest first, and go on as records come.
