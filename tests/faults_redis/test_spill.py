@@ -11,21 +11,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from papyra.actor import Actor
-from papyra.exceptions import PersistenceStartupError
+from papyra.exceptions import ConfigurationError, PersistenceStartupError, StoreUnavailableError
+from papyra.persistence.backends.redis import RedisStreamsConfig, RedisStreamsPersistence
 from papyra.persistence.models import EventType, PersistedEvent
+from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.startup import PersistenceStartupConfig, PersistenceStartupMode
 from papyra.persistence.state import StoreCondition
 from papyra.system import ActorSystem
 from papyra.testing.promises.harness import everything
 from papyra.testing.records import OTHER_INCARNATION, event
-from tests.faults_redis.stores import is_sound, make_store, numbered, opened, stored, until_ok
+from tests.faults_redis.stores import REPAIR, is_sound, make_store, numbered, opened, stored, until_ok
 from tests.services.proxy import Proxy
+from tests.services.redisserver import Login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.services.redisfixtures import StartRedis
     from tests.services.redisserver import RedisPlace
 
+SECRET = "s3cret-word"  # noqa: S105  # of these tests
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT_SECONDS = 60.0
 
@@ -77,7 +82,7 @@ async def test_a_batch_whose_reply_was_lost_as_the_server_went_is_there_once(
 
 DIES = """
 import asyncio, os, sys
-from tests.faults_redis.stores import make_store, numbered
+from tests.faults_redis.stores import REPAIR, make_store, numbered
 
 async def main(url, spill_dir):
     store = make_store(url, spill_dir=spill_dir)
@@ -169,3 +174,111 @@ async def test_a_system_that_must_know_its_store_is_sound_refuses_while_the_serv
     )
     with pytest.raises(PersistenceStartupError):
         await asyncio.wait_for(system.start(), PATIENT_SECONDS)
+
+
+async def test_i1_what_the_server_forgot_while_it_was_away_comes_before_what_waited(
+    start_redis: StartRedis, spill: dict[str, Any]
+) -> None:
+    """A note of what nobody has any more takes none of the numbers that wait."""
+    server = start_redis()
+    async with opened(server.url, **spill) as store:
+        for number in range(1, 9):
+            await store.append([event(number, payload="x" * 900_000)])
+        server.kill()
+        for number in range(9, 12):
+            await store.append([event(number)])
+        assert store.state.condition is StoreCondition.SPILLING
+        server.start()
+        await until_ok(store)
+        await store.append([event(12)])
+        found = await store.list_events()
+        assert (await store.scan()).anomalies == ()
+    (note,) = [one for one in found if one.event_type == EventType.RECORDS_LOST]
+    rest = [one for one in found if one is not note]
+    assert [one.seq for one in rest] == list(range(5, 13))
+    assert {one.incarnation for one in rest} != {note.incarnation}
+
+
+async def test_a_server_without_memory_is_away_until_it_has_some(
+    start_redis: StartRedis, spill: dict[str, Any]
+) -> None:
+    server = start_redis()
+    records = numbered(range(1, 31))
+    async with opened(server.url, RetentionPolicy(max_records=100), **spill) as store:
+        await store.append(records[:10])
+        with server.client() as client:
+            client.config_set("maxmemory", 1)
+            await store.append(records[10:20])
+            assert (store.state.condition, store.state.waiting) == (StoreCondition.SPILLING, 10)
+            assert "out of memory" in store.state.reason
+            client.config_set("maxmemory", 0)
+        await until_ok(store)
+        await store.append(records[20:])
+    assert await is_sound(server.url, records)
+
+
+async def test_a_recovery_sends_what_waits_before_it_looks_for_what_is_missing(
+    any_redis: RedisPlace, proxy: Proxy, spill: dict[str, Any]
+) -> None:
+    records = numbered(range(1, 21))
+    async with opened(proxy.url, **spill) as store:
+        await store.append(records[:5])
+        proxy.refuse()
+        await store.append(records[5:15])
+        proxy.accept()
+        async with opened(any_redis.url) as other:
+            await other.append(records[15:])
+        report = await store.recover(REPAIR)
+        assert (report.scan.anomalies, report.losses) == ((), ())
+        assert store.state.is_ok
+        assert (await store.stats()).waiting_records == 0
+    assert sorted(one.seq for one in await stored(any_redis.url)) == list(range(1, 21))
+
+
+async def test_what_waits_is_counted_and_named_without_a_secret(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis(login=Login(user="papyra", password=SECRET))
+    with Proxy(server.url) as proxy:
+        url = f"{proxy.url}?system_id=orders&spill_dir={tmp_path}/kept&spill_max_bytes=100000"
+        async with RedisStreamsPersistence(RedisStreamsConfig.from_url(url)) as store:
+            await store.append(numbered([1]))
+            proxy.refuse()
+            await store.append(numbered([2, 3]))
+            with pytest.raises(StoreUnavailableError):
+                await store.stats()
+            assert SECRET not in f"{store.state}{[*tmp_path.rglob('*')]}"
+            proxy.accept()
+            await until_ok(store)
+            assert (await store.stats()).waiting_records == 0
+            assert [one.seq for one in await everything(store)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"spill_max_bytes": 1},
+        {"spill_when_full": "sometimes"},
+        {"retry_seconds": -1.0},
+        {"retry_seconds": True},
+    ],
+    ids=str,
+)
+def test_an_option_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        RedisStreamsConfig(**options)
+
+
+def test_stores_that_share_a_spill_folder_keep_apart() -> None:
+    urls = [
+        "redis://h/0?system_id=a:b",
+        "redis://h/0?system_id=a_b",
+        "redis://h/1?system_id=a_b",
+        "redis://i/0?system_id=a_b",
+        "redis://h/0?system_id=a_b&prefix=p",
+    ]
+    names = {RedisStreamsConfig.from_url(url).name for url in urls}
+    assert len(names) == len(urls)
+    same = RedisStreamsConfig.from_url("redis://ana:other@h:6379?system_id=a:b&retry_seconds=0.5")
+    assert same.name in names
+    assert same.retry_seconds == 0.5
