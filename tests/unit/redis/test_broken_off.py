@@ -11,14 +11,14 @@ from papyra.exceptions import StoreUnavailableError
 from papyra.persistence.models import PersistenceRecoveryConfig, RecordKind
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.records import letter
-from tests.unit.redis.proxy import Proxy, proxied
+from tests.services.proxy import Proxy
 from tests.unit.redis.stores import EVENTS, QUARANTINE, REPAIR, mine, opened, seen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from papyra.persistence.backends.redis import RedisStreamsPersistence
-    from tests.unit.redis.conftest import Server
+    from tests.services.redisserver import RedisPlace
 
 MOST_CALLS = 60
 
@@ -28,9 +28,10 @@ def each_call(proxy: Proxy, *commands: bytes) -> Iterator[None]:
     broken = 0
     for command in commands:
         for number in range(MOST_CALLS):
-            proxy.drop_after, proxy.skip, proxy.times = command, number, 2
+            trouble = proxy.lose_reply(command, spared=number, times=2)
             yield
-            if proxy.times == 2:
+            proxy.heal()
+            if not trouble.is_met:
                 break
             broken += 1
         else:
@@ -46,12 +47,12 @@ async def broken_off(proxy: Proxy, work: Callable[[RedisStreamsPersistence], Awa
 
 @pytest.mark.parametrize("config", [REPAIR, QUARANTINE], ids=["repair", "quarantine"])
 async def test_a_recovery_that_breaks_off_loses_no_byte_and_is_done_again(
-    server: Server, config: PersistenceRecoveryConfig
+    any_redis: RedisPlace, config: PersistenceRecoveryConfig
 ) -> None:
-    with proxied(server) as proxy, server.client() as client:
+    with Proxy(any_redis.url) as proxy, any_redis.client() as client:
         for _ in each_call(proxy, b"EVALSHA", b"XRANGE", b"COPY", b"SADD"):
-            client.flushall()
-            async with opened(server.url) as store:
+            client.flushdb()
+            async with opened(any_redis.url) as store:
                 await store.append([*mine(1, 2, 4), letter(1)])
                 client.xadd(EVENTS, {"noise": b"\x9c\xff"})
                 await broken_off(proxy, lambda broken: broken.recover(config))
@@ -64,12 +65,14 @@ async def test_a_recovery_that_breaks_off_loses_no_byte_and_is_done_again(
                 assert not client.exists("papyra:{orders}:lease")
 
 
-async def test_a_compaction_that_breaks_off_removes_nothing_else_and_is_done_again(server: Server) -> None:
+async def test_a_compaction_that_breaks_off_removes_nothing_else_and_is_done_again(
+    any_redis: RedisPlace,
+) -> None:
     policy = RetentionPolicy(max_records=3)
-    with proxied(server) as proxy, server.client() as client:
+    with Proxy(any_redis.url) as proxy, any_redis.client() as client:
         for _ in each_call(proxy, b"EVALSHA", b"XLEN", b"XINFO"):
-            client.flushall()
-            async with opened(server.url) as store:
+            client.flushdb()
+            async with opened(any_redis.url) as store:
                 await store.append([*mine(*range(1, 11)), *(letter(number) for number in range(5))])
                 await broken_off(proxy, lambda broken: broken.compact(policy))
                 assert (await seen(store))[-3:] == [8, 9, 10]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from papyra.persistence.backends.redis import RedisStreamsPersistence
-    from tests.unit.redis.conftest import Server
+    from tests.services.redisserver import RedisPlace
 
 Fields = dict[str, Any]
 
@@ -75,13 +75,13 @@ HARMS: dict[str, tuple[Callable[[Fields], Fields], PersistenceAnomalyType]] = {
 @pytest.mark.parametrize("config", [REPAIR, QUARANTINE], ids=["repair", "quarantine"])
 @pytest.mark.parametrize("harm", HARMS)
 async def test_a_damaged_entry_is_told_read_around_and_goes_into_quarantine(
-    server: Server, harm: str, config: PersistenceRecoveryConfig
+    any_redis: RedisPlace, harm: str, config: PersistenceRecoveryConfig
 ) -> None:
     damage, type_ = HARMS[harm]
     damaged = damage(good(3))
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         await store.append([*mine(1, 2), letter(1)])
-        with server.client() as client:
+        with any_redis.client() as client:
             id_ = client.xadd(EVENTS, damaged).decode()
             whole = client.xrange(EVENTS)
         await store.append(mine(4))
@@ -106,17 +106,17 @@ async def test_a_damaged_entry_is_told_read_around_and_goes_into_quarantine(
         assert [*lines, *page.rest] == [content.encode() if isinstance(content, str) else content]
         assert len(report.quarantined_files) == (config is QUARANTINE)
         for name in report.quarantined_files:
-            with server.client() as client:
+            with any_redis.client() as client:
                 assert client.xrange(name)[: len(whole)] == whole
 
 
 async def test_a_record_that_stands_twice_or_with_other_bytes_is_told_and_the_first_stays(
-    server: Server,
+    any_redis: RedisPlace,
 ) -> None:
     other = codec.encode_record(event(9), incarnation=INCARNATION, seq=2)[:-1]
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         await store.append(mine(1, 2))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xadd(EVENTS, good(1))
             client.xadd(EVENTS, {**good(2), "body": other, "crc": other[-10:-2]})
         found = await store.scan()
@@ -130,10 +130,10 @@ async def test_a_record_that_stands_twice_or_with_other_bytes_is_told_and_the_fi
         assert not (await store.scan()).has_anomalies
 
 
-async def test_entries_that_others_deleted_are_missed_wherever_they_stood(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_entries_that_others_deleted_are_missed_wherever_they_stood(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append([*mine(1, 2, 3, 4), letter(1, incarnation=INCARNATION, seq=1)])
-        with server.client() as client:
+        with any_redis.client() as client:
             ids = [id_ for id_, _ in client.xrange(EVENTS)]
             client.xdel(EVENTS, ids[1], ids[3])
             client.delete(LETTERS)
@@ -151,10 +151,10 @@ async def test_entries_that_others_deleted_are_missed_wherever_they_stood(server
         assert not (await store.scan()).has_anomalies
 
 
-async def test_what_went_into_quarantine_by_mistake_can_be_restored(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_what_went_into_quarantine_by_mistake_can_be_restored(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append(mine(1, 2, 3))
-        with server.client() as client:
+        with any_redis.client() as client:
             id_, fields = client.xrange(EVENTS)[1]
             client.xdel(EVENTS, id_)
             client.xadd(EVENTS, {**fields, b"crc": "ffffffff"})
@@ -167,10 +167,10 @@ async def test_what_went_into_quarantine_by_mistake_can_be_restored(server: Serv
         assert (await restore(store, [ALL])).fates.get(Fate.RESTORABLE, 0) == 0
 
 
-async def test_a_key_of_another_kind_is_an_anomaly_that_no_repair_touches(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_a_key_of_another_kind_is_an_anomaly_that_no_repair_touches(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append([letter(1)])
-        with server.client() as client:
+        with any_redis.client() as client:
             client.lpush(EVENTS, "somebody's")
             found = await store.scan()
             assert found.counts == {PersistenceAnomalyType.FOREIGN_FILE: 1}
@@ -179,10 +179,10 @@ async def test_a_key_of_another_kind_is_an_anomaly_that_no_repair_touches(server
             assert client.lrange(EVENTS, 0, -1) == [b"somebody's"]
 
 
-async def test_ignoring_changes_no_key(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_ignoring_changes_no_key(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append(mine(1, 3))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xadd(EVENTS, {"noise": "1"})
             before = {key: client.dump(key) for key in client.scan_iter()}
             report = await store.recover()
@@ -194,43 +194,43 @@ async def test_ignoring_changes_no_key(server: Server) -> None:
             assert {key: client.dump(key) for key in client.scan_iter()} == before
 
 
-async def test_a_tail_scan_looks_back_to_the_last_clean_mark(server: Server) -> None:
-    async with opened(server.url) as store:
-        with server.client() as client:
+async def test_a_tail_scan_looks_back_to_the_last_clean_mark(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
+        with any_redis.client() as client:
             client.xadd(EVENTS, {"noise": "before"})
         await store.append([event(1, event_type=EventType.SYSTEM_STOPPED)])
         await store.append(mine(1, 2))
         report = await store.scan(ScanDepth.TAIL)
         assert (report.anomalies, report.checked_records) == ((), 3)
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xadd(EVENTS, {"noise": "after"})
         report = await store.scan(ScanDepth.TAIL)
         assert {anomaly.type for anomaly in report.anomalies} == {PersistenceAnomalyType.GARBAGE}
         assert (await store.scan()).counts == {PersistenceAnomalyType.GARBAGE: 2}
 
 
-async def test_a_late_record_fills_the_hole_that_a_tail_sees(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_a_late_record_fills_the_hole_that_a_tail_sees(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append(mine(1))
         await store.append([event(1, event_type=EventType.SYSTEM_STOPPED), *mine(3)])
         await store.append(mine(2))
         assert (await store.scan(ScanDepth.TAIL)).anomalies == ()
 
 
-async def test_a_note_before_the_tail_explains_a_hole_in_it(server: Server) -> None:
+async def test_a_note_before_the_tail_explains_a_hole_in_it(any_redis: RedisPlace) -> None:
     note = LossNote(INCARNATION, "event", 3, 4, "overflow").to_payload()
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         await store.append([event(9, event_type=EventType.RECORDS_LOST, payload=note)])
         await store.append([event(1, event_type=EventType.SYSTEM_STOPPED), *mine(2, 5)])
         assert (await store.scan(ScanDepth.TAIL)).anomalies == ()
 
 
 async def test_who_repairs_is_named_to_whoever_comes_and_one_that_is_gone_blocks_nobody(
-    server: Server,
+    any_redis: RedisPlace,
 ) -> None:
     holder = {**this_node().to_dict(), "pid": 1, "host": "elsewhere", "boot_id": "other"}
-    with server.client() as client:
-        async with opened(server.url) as store:
+    with any_redis.client() as client:
+        async with opened(any_redis.url) as store:
             await store.append(mine(1, 3))
             client.set("papyra:{orders}:lease", json.dumps(holder))
             for refused in (store.recover(REPAIR), store.compact()):
@@ -244,10 +244,10 @@ async def test_who_repairs_is_named_to_whoever_comes_and_one_that_is_gone_blocks
             assert not client.exists("papyra:{orders}:lease")
 
 
-async def test_the_count_is_made_anew_where_others_changed_the_stream(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_the_count_is_made_anew_where_others_changed_the_stream(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append(mine(*range(1, 31)))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.delete(META)
             await store.compact()
             exact = int(client.hget(META, "event:bytes"))
@@ -264,10 +264,12 @@ async def sizes(store: RedisStreamsPersistence) -> int:
     return sum(map(len, lines))
 
 
-async def test_a_record_that_its_store_lost_comes_back_by_hand_under_its_number(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_a_record_that_its_store_lost_comes_back_by_hand_under_its_number(
+    any_redis: RedisPlace,
+) -> None:
+    async with opened(any_redis.url) as store:
         await store.append(mine(1, 2, 3))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xdel(EVENTS, client.xrange(EVENTS)[1][0])
         await store.append(mine(2))
         assert numbers(await everything(store, RecordKind.EVENT)) == [1, 3, 2]

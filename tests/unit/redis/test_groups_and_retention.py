@@ -16,7 +16,7 @@ from tests.unit.redis.stores import EVENTS, LETTERS, mine, opened, seen
 if TYPE_CHECKING:
     from typing import Any
 
-    from tests.unit.redis.conftest import Server
+    from tests.services.redisserver import RedisPlace
 
 KEEP_5 = RetentionPolicy(max_records=5)
 
@@ -28,22 +28,22 @@ async def gone(client: Any, key: str, most: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_retention_goes_on_by_itself_down_to_its_limit(server: Server) -> None:
+async def test_retention_goes_on_by_itself_down_to_its_limit(any_redis: RedisPlace) -> None:
     policy = RetentionPolicy(max_records=1_000)
-    async with opened(server.url, policy, compact_interval_seconds=0.02, approx_trim=False) as store:
+    async with opened(any_redis.url, policy, compact_interval_seconds=0.02, approx_trim=False) as store:
         for first in range(1, 30_001, 5_000):
             await store.append(mine(*range(first, first + 5_000)))
-        with server.client() as client:
+        with any_redis.client() as client:
             await gone(client, EVENTS, 1_000)
         assert await seen(store) == list(range(29_001, 30_001))
         assert not (await store.scan()).has_anomalies
         assert store.metrics.snapshot()["records_removed"] == 29_000
 
 
-async def test_approximate_retention_leaves_a_little_that_reads_do_not_show(server: Server) -> None:
-    async with opened(server.url, KEEP_5, compact_interval_seconds=0.02) as store:
+async def test_approximate_retention_leaves_a_little_that_reads_do_not_show(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url, KEEP_5, compact_interval_seconds=0.02) as store:
         await store.append(mine(*range(1, 1_001)))
-        with server.client() as client:
+        with any_redis.client() as client:
             await gone(client, EVENTS, 5)
             await store.append(mine(*range(1_001, 1_051)))
             assert await seen(store) == list(range(1_046, 1_051))
@@ -52,16 +52,16 @@ async def test_approximate_retention_leaves_a_little_that_reads_do_not_show(serv
             assert client.xlen(EVENTS) == 5
 
 
-async def test_retention_by_itself_takes_half_at_most_for_age_alone(server: Server) -> None:
+async def test_retention_by_itself_takes_half_at_most_for_age_alone(any_redis: RedisPlace) -> None:
     now = SYSTEM_CLOCK.now()
     policy = RetentionPolicy(max_age_seconds=100)
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         await store.append([event(number, timestamp=now - 1_000) for number in range(400)])
-    async with opened(server.url, policy, compact_interval_seconds=3600, approx_trim=False) as store:
+    async with opened(any_redis.url, policy, compact_interval_seconds=3600, approx_trim=False) as store:
         await store.append([event(0, timestamp=now)])
         assert len(await store.list_events()) == 1
         store._writer.hurry()  # noqa: SLF001  # one run, as after an hour
-        with server.client() as client:
+        with any_redis.client() as client:
             await gone(client, EVENTS, 201)
             await store._writer.run(lambda: None)  # noqa: SLF001
             assert client.xlen(EVENTS) == 201
@@ -69,11 +69,11 @@ async def test_retention_by_itself_takes_half_at_most_for_age_alone(server: Serv
 
 @pytest.mark.parametrize("is_delivered", [False, True])
 async def test_what_a_group_has_not_got_or_not_acknowledged_stays(
-    server: Server, *, is_delivered: bool
+    any_redis: RedisPlace, *, is_delivered: bool
 ) -> None:
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         await store.append(mine(*range(1, 21)))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xgroup_create(EVENTS, "readers", id="0")
             client.xgroup_create(EVENTS, "quick", id="$")
             ids: list[Any] = []
@@ -83,7 +83,7 @@ async def test_what_a_group_has_not_got_or_not_acknowledged_stays(
                 client.xack(EVENTS, "readers", *ids[:7], *ids[8:])
             await store.compact(KEEP_5)
             assert client.xlen(EVENTS) == (13 if is_delivered else 20)
-            async with opened(server.url, KEEP_5) as reader:
+            async with opened(any_redis.url, KEEP_5) as reader:
                 assert await seen(reader) == [16, 17, 18, 19, 20]
             if is_delivered:
                 client.xack(EVENTS, "readers", ids[7])
@@ -95,11 +95,11 @@ async def test_what_a_group_has_not_got_or_not_acknowledged_stays(
 
 
 async def test_a_cap_on_what_stays_for_groups_is_kept_and_what_it_takes_is_counted(
-    server: Server, caplog: pytest.LogCaptureFixture
+    any_redis: RedisPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(server.url, max_retained_for_groups=4) as store:
+    async with opened(any_redis.url, max_retained_for_groups=4) as store:
         await store.append(mine(*range(1, 21)))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xgroup_create(EVENTS, "readers", id="0")
             planned = await store.compact(KEEP_5, dry_run=True)
             assert planned.removed[RecordKind.EVENT] == 11
@@ -110,10 +110,10 @@ async def test_a_cap_on_what_stays_for_groups_is_kept_and_what_it_takes_is_count
         assert not (await store.scan()).has_anomalies
 
 
-async def test_a_group_of_one_kind_holds_up_no_other(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_a_group_of_one_kind_holds_up_no_other(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append(mine(*range(1, 11)))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xgroup_create(LETTERS, "readers", id="0", mkstream=True)
             await store.compact(KEEP_5)
             assert client.xlen(EVENTS) == 5

@@ -17,7 +17,7 @@ from tests.unit.redis.stores import DEDUP, META, opened
 if TYPE_CHECKING:
     from papyra.persistence.backends.redis import RedisStreamsPersistence
     from papyra.persistence.models import Record
-    from tests.unit.redis.conftest import Server
+    from tests.services.redisserver import RedisPlace
 
 LIVES = (INCARNATION, OTHER_INCARNATION)
 STEPS = 30
@@ -65,11 +65,13 @@ async def conflict(store: RedisStreamsPersistence, model: Model) -> None:
 
 
 @pytest.mark.parametrize("seed", range(25))
-async def test_every_course_ends_with_each_record_once_in_order_of_arrival(server: Server, seed: int) -> None:
+async def test_every_course_ends_with_each_record_once_in_order_of_arrival(
+    any_redis: RedisPlace, seed: int
+) -> None:
     model = Model(seed)
     async with AsyncExitStack() as stack:
-        writers = [await stack.enter_async_context(opened(server.url)) for _ in range(2)]
-        client = stack.enter_context(server.client())
+        writers = [await stack.enter_async_context(opened(any_redis.url)) for _ in range(2)]
+        client = stack.enter_context(any_redis.client())
         for _ in range(STEPS):
             store = model.chosen.choice(writers)
             match model.chosen.randrange(10):

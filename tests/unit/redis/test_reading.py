@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from papyra.persistence.backends.redis import RedisStreamsPersistence
     from papyra.persistence.models import Record
-    from tests.unit.redis.conftest import Server
+    from tests.services.redisfixtures import StartRedis
+    from tests.services.redisserver import RedisPlace
 
 YEAR = 365 * 24 * 3600.0
 
@@ -33,8 +34,8 @@ async def fill(store: RedisStreamsPersistence, count: int) -> None:
         await store.append(mine(*range(first, min(first + 5_000, count + 1))))
 
 
-async def test_the_newest_of_more_than_50_000_are_the_newest(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_the_newest_of_more_than_50_000_are_the_newest(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await fill(store, 52_000)
         assert numbers(await store.list_events(limit=5)) == [51_996, 51_997, 51_998, 51_999, 52_000]
         page = await store.read(RecordQuery(kind=RecordKind.EVENT, limit=3, newest_first=False))
@@ -44,7 +45,7 @@ async def test_the_newest_of_more_than_50_000_are_the_newest(server: Server) -> 
         stats = await store.stats()
         assert (stats.kinds[RecordKind.EVENT].records, stats.is_estimate) == (52_000, True)
         assert stats.kinds[RecordKind.EVENT].bytes == report.checked_bytes
-        async with opened(server.url, RetentionPolicy(max_records=51_000)) as bounded:
+        async with opened(any_redis.url, RetentionPolicy(max_records=51_000)) as bounded:
             oldest = await bounded.read(RecordQuery(kind=RecordKind.EVENT, limit=1, newest_first=False))
             assert numbers(oldest.records) == [1_001]
             await bounded.compact()
@@ -57,10 +58,10 @@ async def ask(store: RedisStreamsPersistence, **span: Any) -> list[str]:
     return [str(getattr(record, "actor_address", "")) for record in found]
 
 
-async def test_a_time_range_is_exact_though_the_clocks_went_wild(server: Server) -> None:
+async def test_a_time_range_is_exact_though_the_clocks_went_wild(any_redis: RedisPlace) -> None:
     now = SYSTEM_CLOCK.now()
     times = [now, now - YEAR, now + YEAR, now - 60, now + 60, now - 2 * YEAR, now]
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         for number, time in enumerate(times):
             await store.append([event(number, timestamp=time)])
         for since in (None, *times):
@@ -69,28 +70,28 @@ async def test_a_time_range_is_exact_though_the_clocks_went_wild(server: Server)
                 records = [event(number, timestamp=time) for number, time in enumerate(times)]
                 expected = [record.actor_address for record in records if query.matches(record)]
                 assert await ask(store, since=since, until=until) == expected
-        with server.client() as client:
+        with any_redis.client() as client:
             client.delete(META)
         assert await ask(store, since=now - 1.5 * YEAR, until=now - 30) == ["orders:1", "orders:3"]
         await store.append([event(7, timestamp=now - 3 * YEAR)])
         assert await ask(store, since=now - 4 * YEAR, until=now - 1.5 * YEAR) == ["orders:5", "orders:7"]
 
 
-async def test_a_time_range_looks_at_little_of_a_long_history(server: Server) -> None:
+async def test_a_time_range_looks_at_little_of_a_long_history(any_redis: RedisPlace) -> None:
     now = SYSTEM_CLOCK.now()
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         await store.append([event(number, timestamp=now) for number in range(5_000)])
-        with server.client() as client:
+        with any_redis.client() as client:
             client.config_resetstat()
             assert await ask(store, since=now + 300) == []
             assert client.info("commandstats")["cmdstat_xrange"]["calls"] == 1
 
 
-async def test_ids_of_the_future_hide_no_record_and_stop_no_age(server: Server) -> None:
+async def test_ids_of_the_future_hide_no_record_and_stop_no_age(any_redis: RedisPlace) -> None:
     now = SYSTEM_CLOCK.now()
-    async with opened(server.url, RetentionPolicy(max_age_seconds=500)) as store:
+    async with opened(any_redis.url, RetentionPolicy(max_age_seconds=500)) as store:
         await store.append([event(0, timestamp=now - 1_000)])
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xadd(EVENTS, {"body": "x"}, id=f"{int((now + YEAR) * 1000)}-0")
         await store.append([event(1, timestamp=now - 1_000), event(2, timestamp=now)])
         assert await ask(store, since=now - 10) == ["orders:2"]
@@ -112,19 +113,19 @@ async def test_ids_of_the_future_hide_no_record_and_stop_no_age(server: Server) 
 )
 @pytest.mark.parametrize("harm", ["none", "xtrim", "xdel", "meta lost", "others compact"])
 async def test_reads_show_what_the_rule_keeps_whoever_changed_the_stream(
-    server: Server, policy: RetentionPolicy, harm: str
+    any_redis: RedisPlace, policy: RetentionPolicy, harm: str
 ) -> None:
     now = SYSTEM_CLOCK.now()
-    async with opened(server.url) as writer, opened(server.url, policy) as reader:
+    async with opened(any_redis.url) as writer, opened(any_redis.url, policy) as reader:
         expected: list[Record] = []
         for turn in range(12):
             time = now - 590 + turn * 50
             await writer.append([event(number, timestamp=time) for number in range(10)])
             expected = await kept_of(writer, policy)
             assert await everything(reader) == expected
-            async with opened(server.url, policy) as fresh:
+            async with opened(any_redis.url, policy) as fresh:
                 assert await everything(fresh) == expected
-            with server.client() as client:
+            with any_redis.client() as client:
                 await disturb(client, writer, harm)
         assert expected
 
@@ -157,9 +158,9 @@ async def take(following: AsyncIterator[Record], count: int) -> list[int]:
         return numbers([await anext(following) for _ in range(count)])
 
 
-async def test_following_gives_each_record_once_while_others_write_and_compact(server: Server) -> None:
+async def test_following_gives_each_record_once_while_others_write_and_compact(any_redis: RedisPlace) -> None:
     query = RecordQuery(kind=RecordKind.EVENT, limit=7)
-    async with opened(server.url) as store, opened(server.url) as writer:
+    async with opened(any_redis.url) as store, opened(any_redis.url) as writer:
         await writer.append(mine(*range(1, 21)))
         async with aclosing(store.follow(query)) as following:
             assert await take(following, 20) == list(range(1, 21))
@@ -174,29 +175,26 @@ async def test_following_gives_each_record_once_while_others_write_and_compact(s
             assert await take(following, 1) == [51]
 
 
-async def test_following_goes_on_from_a_cursor_and_through_an_outage(own_server: Server) -> None:
-    with own_server.client() as client:
-        client.config_set("appendonly", "yes")
-    own_server.options = ("--appendonly", "yes")
+async def test_following_goes_on_from_a_cursor_and_through_an_outage(start_redis: StartRedis) -> None:
+    server = start_redis(appendonly="yes")
     query = RecordQuery(kind=RecordKind.EVENT, newest_first=False, limit=2)
-    async with opened(own_server.url) as store:
+    async with opened(server.url) as store:
         await store.append(mine(1, 2, 3))
         page = await store.read(query)
         async with aclosing(store.follow(replace(query, limit=100), cursor=page.cursor)) as following:
             assert await take(following, 1) == [3]
             waiting = asyncio.create_task(take(following, 2))
             await asyncio.sleep(0)
-            own_server.kill()
-            own_server.start()
-            async with opened(own_server.url) as other:
+            server.restart()
+            async with opened(server.url) as other:
                 await other.append(mine(4, 5))
             assert await waiting == [4, 5]
 
 
-async def test_an_entry_that_is_no_record_is_read_around(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_an_entry_that_is_no_record_is_read_around(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         await store.append(mine(1, 2))
-        with server.client() as client:
+        with any_redis.client() as client:
             client.xadd(EVENTS, {"noise": b"\xff\x00"})
             client.xadd(EVENTS, {"body": b'{"seq":1}', "crc": "", "incarnation": "", "kind": "", "seq": ""})
         await store.append(mine(3))
@@ -204,14 +202,14 @@ async def test_an_entry_that_is_no_record_is_read_around(server: Server) -> None
         assert numbers(await store.list_events(limit=2)) == [2, 3]
 
 
-async def test_an_entry_of_the_published_package_is_a_legacy_record(server: Server) -> None:
+async def test_an_entry_of_the_published_package_is_a_legacy_record(any_redis: RedisPlace) -> None:
     data = (
         '{"system_id": "local", "actor_address": "local:1", "event_type": "ActorStarted", '
         f'"payload": {{"n": 1}}, "timestamp": {EPOCH}}}'
     )
-    with server.client() as client:
+    with any_redis.client() as client:
         client.xadd(EVENTS, {"data": data})
-    async with opened(server.url) as store:
+    async with opened(any_redis.url) as store:
         await store.append(mine(1))
         old, new = await everything(store)
         assert isinstance(old, PersistedEvent)

@@ -19,7 +19,7 @@ from papyra.persistence.startup import DEFAULT_STARTUP, StartupVerdict, run_star
 from tests.unit.redis.stores import EVENTS, QUARANTINE, mine, opened
 
 if TYPE_CHECKING:
-    from tests.unit.redis.conftest import Server
+    from tests.services.redisfixtures import StartRedis
 
 ROOT = Path(__file__).resolve().parents[3]
 SOUND = {"redis_version": "7.2.4", "role": "master", "maxmemory": "0", "used_memory": "1000000"}
@@ -55,7 +55,8 @@ def test_a_server_that_may_not_be_asked_is_doubted() -> None:
     assert [doubt.demand for doubt in doubts] == [Demand.PERSISTENCE, Demand.NO_EVICTION]
 
 
-async def test_a_scan_warns_of_a_server_that_forgets(server: Server) -> None:
+async def test_a_scan_warns_of_a_server_that_forgets(start_redis: StartRedis) -> None:
+    server = start_redis()
     async with opened(server.url) as store:
         report = await store.scan()
         assert any("appendonly is off" in warning for warning in report.warnings)
@@ -63,8 +64,9 @@ async def test_a_scan_warns_of_a_server_that_forgets(server: Server) -> None:
 
 
 async def test_a_server_without_what_is_required_is_refused_before_anything_is_written(
-    server: Server,
+    start_redis: StartRedis,
 ) -> None:
+    server = start_redis()
     async with opened(server.url, require=["persistence"]) as store:
         with pytest.raises(StoreUnavailableError, match="appendonly is off"):
             await store.append(mine(1))
@@ -75,18 +77,20 @@ async def test_a_server_without_what_is_required_is_refused_before_anything_is_w
             assert not client.exists(EVENTS)
 
 
-async def test_a_server_whose_config_is_forbidden_is_used_and_doubted(server: Server) -> None:
+async def test_a_server_whose_config_is_forbidden_is_used_and_doubted(start_redis: StartRedis) -> None:
+    server = start_redis()
     with server.client() as client:
         client.acl_setuser(
             "ana", enabled=True, passwords=["+pw"], keys=["papyra:{orders}:*"], commands=["+@all", "-config"]
         )
-        async with opened(server.url.replace("unix://", "unix://ana:pw@")) as store:
+        async with opened(server.url.replace("redis://", "redis://ana:pw@")) as store:
             await store.append(mine(1))
             assert any("CONFIG" in warning for warning in (await store.scan()).warnings)
         client.acl_deluser("ana")
 
 
-async def test_the_rights_that_the_page_asks_for_are_enough(server: Server) -> None:
+async def test_the_rights_that_the_page_asks_for_are_enough(start_redis: StartRedis) -> None:
+    server = start_redis()
     page = (ROOT / "docs/reference/redis.md").read_text(encoding="utf-8")
     said = " ".join(re.findall(r"An ACL user needs `([^`]*)` and `([^`]*)`", page, re.DOTALL)[0])
     pattern, *commands = said.replace("PREFIX:{SYSTEM}", "papyra:{orders}").split()
@@ -94,7 +98,7 @@ async def test_the_rights_that_the_page_asks_for_are_enough(server: Server) -> N
         client.acl_setuser(
             "ana", enabled=True, passwords=["+pw"], keys=[pattern.lstrip("~")], commands=["-@all", *commands]
         )
-        async with opened(server.url.replace("unix://", "unix://ana:pw@")) as store:
+        async with opened(server.url.replace("redis://", "redis://ana:pw@")) as store:
             await store.append(mine(1, 2, 4))
             client.xadd(EVENTS, {"noise": "1"})
             client.xgroup_create(EVENTS, "readers", id="$")

@@ -3,57 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from redis.sentinel import Sentinel
 
 from papyra import Actor, ActorSystem
 from papyra.exceptions import StoreUnavailableError
 from papyra.persistence.models import EventType, PersistenceAnomalyType
 from papyra.persistence.startup import DEFAULT_STARTUP, StartupVerdict, run_startup_check
 from papyra.testing.promises.harness import everything
-from tests.unit.redis.conftest import program
+from tests.services.redisserver import HOST, free_port
 from tests.unit.redis.stores import EVENTS, REPAIR, mine, opened, seen
+
+sentinels = pytest.importorskip("redis.sentinel")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from tests.unit.redis.conftest import Server
+    from redis.sentinel import Sentinel
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    from tests.services.redisfixtures import StartRedis
+    from tests.services.redisserver import RedisPlace, RedisServer
 
 
 @contextmanager
-def sentinel(folder: Path, primary: int) -> Iterator[Sentinel]:
-    port = free_port()
-    (folder / "sentinel.conf").write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor orders 127.0.0.1 {primary} 1\n"
+def sentinel(server: RedisServer) -> Iterator[Sentinel]:
+    port, keeper = free_port(), server.keeper
+    folder = keeper.make_folder("sentinel")
+    settings = folder / "sentinel.conf"
+    settings.write_text(
+        f"port {port}\nbind {HOST}\ndir {folder}\nsentinel monitor orders {HOST} {server.port} 1\n"
     )
-    process = subprocess.Popen([program(), folder / "sentinel.conf", "--sentinel"], stdout=subprocess.DEVNULL)
+    keeper.give(settings)
+    process = keeper.run([str(server.program), str(settings), "--sentinel"], folder=folder)
     try:
-        yield Sentinel([("127.0.0.1", port)], socket_timeout=5)  # type: ignore[no-untyped-call]
+        yield sentinels.Sentinel([(HOST, port)], socket_timeout=5)
     finally:
         process.kill()
-        process.wait()
 
 
-async def test_a_sentinel_says_where_the_primary_is(own_server: Server, tmp_path: Path) -> None:
-    port = free_port()
-    own_server.kill()
-    own_server.options = ("--port", str(port), "--bind", "127.0.0.1")
-    own_server.start()
-    with sentinel(tmp_path, port) as watching:
-        client = watching.master_for("orders")  # type: ignore[no-untyped-call]
+async def test_a_sentinel_says_where_the_primary_is(start_redis: StartRedis) -> None:
+    with sentinel(start_redis()) as watching:
+        client = watching.master_for("orders")  # type: ignore[no-untyped-call]  # the driver's
         async with opened("", client=client) as store:
             async with asyncio.timeout(30):
                 while True:
@@ -69,7 +61,8 @@ async def test_a_sentinel_says_where_the_primary_is(own_server: Server, tmp_path
             each.close()
 
 
-async def test_a_server_that_answers_too_late_has_each_record_once(server: Server) -> None:
+async def test_a_server_that_answers_too_late_has_each_record_once(start_redis: StartRedis) -> None:
+    server = start_redis()
     with server.client() as client:
         async with opened(f"{server.url}?socket_timeout=0.2") as store:
             await store.append(mine(1))
@@ -82,20 +75,18 @@ async def test_a_server_that_answers_too_late_has_each_record_once(server: Serve
             assert not (await store.scan()).has_anomalies
 
 
-async def test_a_byte_that_flipped_in_the_servers_file_is_told_by_its_entry(own_server: Server) -> None:
-    own_server.kill()
-    own_server.options = ("--appendonly", "yes", "--appendfsync", "always")
-    own_server.start()
-    async with opened(own_server.url) as store:
+async def test_a_byte_that_flipped_in_the_servers_file_is_told_by_its_entry(start_redis: StartRedis) -> None:
+    server = start_redis(appendonly="yes", appendfsync="always")
+    async with opened(server.url) as store:
         await store.append(mine(1, 2, 3))
-    own_server.kill()
-    (path,) = own_server.folder.glob("appendonlydir/*.incr.aof")
+    server.kill()
+    (path,) = server.folder.glob("appendonlydir/*.incr.aof")
     content = path.read_bytes()
     place = content.index(b'"actor_address":"orders:2"') + 20
     path.write_bytes(content[:place] + b"0" + content[place + 1 :])
-    own_server.start()
-    async with opened(own_server.url) as store:
-        with own_server.client() as client:
+    server.start()
+    async with opened(server.url) as store:
+        with server.client() as client:
             id_ = client.xrange(EVENTS)[1][0].decode()
         found = await store.scan()
         assert [anomaly.type for anomaly in found.anomalies] == [PersistenceAnomalyType.BAD_CHECKSUM]
@@ -112,8 +103,8 @@ class Desk(Actor):
         return message
 
 
-async def test_a_systems_life_stands_in_its_streams(server: Server) -> None:
-    async with opened(server.url) as store:
+async def test_a_systems_life_stands_in_its_streams(any_redis: RedisPlace) -> None:
+    async with opened(any_redis.url) as store:
         async with ActorSystem(system_id="orders", persistence=store, close_persistence=False) as system:
             desk = system.spawn(Desk, name="desk")
             assert await desk.ask("hello") == "hello"
