@@ -52,6 +52,7 @@ def valkey(_shared_valkey: RedisPlace) -> RedisPlace:
 @pytest.fixture(params=BUDGET.pick(quick=[ANY], ci=[ANY], whole=[service.name for service in FLAVOURS]))
 def flavour(request: pytest.FixtureRequest, services: Services) -> Service:
     """Return what `start_redis` starts: the first that is here, or each in turn under `make faults`."""
+    pytest.importorskip("redis")
     wanted = [service for service in FLAVOURS if request.param in {ANY, service.name}]
     found = [service for service in wanted if isinstance(services.find(service), Found)]
     if not found:
@@ -69,7 +70,6 @@ def any_redis(flavour: Service, request: pytest.FixtureRequest) -> RedisPlace:
 @pytest.fixture
 def start_redis(services: Services, flavour: Service) -> Iterator[StartRedis]:
     """Return what starts servers for this test; they end with it."""
-    pytest.importorskip("redis")
     started: list[RedisServer] = []
 
     def start(*, login: Login | None = None, has_tls: bool = False, **directives: str) -> RedisServer:
