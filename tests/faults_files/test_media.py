@@ -13,7 +13,7 @@ import pytest
 from papyra.exceptions import PersistenceError, StoreUnavailableError
 from papyra.persistence.models import Record, RecordKind
 from papyra.persistence.retention import RetentionPolicy
-from tests.faults_files.budget import BUDGET
+from tests.budget import BUDGET
 from tests.faults_files.works import BEFORE, NAME, RUBBISH, SOUND, TORN
 from tests.unit.files.stores import (
     HEADER,

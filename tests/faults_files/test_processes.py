@@ -15,7 +15,7 @@ from papyra.exceptions import StoreLockedError
 from papyra.persistence import codec, run_sync
 from papyra.persistence.json import JsonFilePersistence
 from papyra.testing.records import event
-from tests.faults_files.budget import BUDGET
+from tests.budget import BUDGET
 from tests.faults_files.processes import (
     HEAD,
     HOLDER,

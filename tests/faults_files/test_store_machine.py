@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from papyra.persistence.json import JsonFilePersistence
-from tests.faults_files.budget import BUDGET, Budget
+from tests.budget import BUDGET, Budget
 from tests.faults_files.machine import StoreMachine
 from tests.faults_files.works import NAME, WORKS, open_segments
 

@@ -22,7 +22,7 @@ from papyra.persistence.models import (
     RecordKind,
 )
 from papyra.persistence.query import RecordQuery
-from tests.faults_files.budget import BUDGET
+from tests.budget import BUDGET
 from tests.system.appender import record
 
 ROOT = Path(__file__).resolve().parents[2]
