@@ -157,12 +157,13 @@ class Door:
     """One connection for one thread; opened at its first use, and anew after each time that it broke.
 
     A command whose connection broke is sent once more on a fresh one, so only what may be repeated goes
-    through here.
+    through here; or ``repeats`` is false, and its caller is told.
     """
 
-    def __init__(self, target: Target, socket_timeout: float | None = None) -> None:
+    def __init__(self, target: Target, socket_timeout: float | None = None, *, repeats: bool = True) -> None:
         self.target = target
         self._socket_timeout = socket_timeout
+        self._repeats = repeats
         self._client: Redis | None = None
 
     def call(self, *command: Argument) -> Any:
@@ -201,8 +202,9 @@ class Door:
             try:
                 return self._do(work)
             except _driver().exceptions.ConnectionError:
-                if self._client is not None:  # it was connected, and that broke
-                    self.close()
+                was_connected = self._client is not None
+                self.close()
+                if was_connected and self._repeats:
                     return self._do(work)
                 raise
 
