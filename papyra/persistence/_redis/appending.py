@@ -128,9 +128,6 @@ class Appender:
     def _send(self, runs: Sequence[Run], position: int, refusals: Refusals) -> list[LossNote]:
         lost: list[LossNote] = []
         reply = self._run(runs, [self._tail.known(run.stream) for run in runs])
-        if reply[0] == b"unknown":
-            self._learn()
-            reply = self._run(runs, [self._tail.known(run.stream) for run in runs])
         if reply[0] == b"lost":
             lost = self._send_again(reply[1:])
             reply = self._run(runs, [0] * len(runs))
@@ -148,6 +145,9 @@ class Appender:
         reply, *acknowledged = self._door.run(
             APPEND, self._scripted, arguments, *([asking] if asking else [])
         )
+        if reply[0] == b"unknown":
+            self._learn()
+            return self._run(runs, known)
         for answer in acknowledged:
             self._acknowledging.check(answer)
         found: list[bytes | int] = reply
@@ -172,9 +172,6 @@ class Appender:
             runs, note = self._tail.missing((incarnation, kind), int(stored))
             for run in runs:
                 reply = self._run([run], [0])
-                if reply[0] == b"unknown":
-                    self._learn()
-                    reply = self._run([run], [0])
                 self._settle(reply[1:], [run], 0, {})
             _log.error(
                 "%s: the server had forgotten what it had acknowledged of %s after number %d; %d records "

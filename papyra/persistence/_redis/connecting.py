@@ -50,7 +50,7 @@ _FORM = (
     "unix://PATH, with special characters of a password as percent escapes"
 )
 _DATABASE = re.compile(r"(/[0-9]*)?")
-_MOVED = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "READONLY", "MASTERDOWN"})
+_ELSEWHERE = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "READONLY", "MASTERDOWN"})
 
 
 class Script:
@@ -71,6 +71,9 @@ class Target(NamedTuple):
     url: str
     client: Redis | RedisCluster | None
     key: str
+
+    def __repr__(self) -> str:
+        return f"<{self.place}>"
 
     @property
     def place(self) -> str:
@@ -156,8 +159,8 @@ def _like(pool: ConnectionPool, socket_timeout: float | None) -> ConnectionPool:
 class Door:
     """One connection for one thread; opened at its first use, and anew after each time that it broke.
 
-    A command whose connection broke is sent once more on a fresh one, so only what may be repeated goes
-    through here; or ``repeats`` is false, and its caller is told.
+    A command whose connection broke, or whose keys are on another node, is sent once more on a fresh one, so
+    only what may be repeated goes through here; or ``repeats`` is false, and of a break its caller is told.
     """
 
     def __init__(self, target: Target, socket_timeout: float | None = None, *, repeats: bool = True) -> None:
@@ -171,8 +174,8 @@ class Door:
         return self._once_more(lambda client: client.execute_command(*command))  # type: ignore[no-untyped-call]
 
     def many(self, commands: Sequence[Sequence[Argument]], *, atomic: bool = False) -> list[Any]:
-        """Send several in one go and return the reply, or the error, of each."""
-        return self._once_more(lambda client: _sent(client, commands, atomic=atomic))
+        """Send several in one go and return the reply of each."""
+        return self._once_more(lambda client: _checked(_sent(client, commands, atomic=atomic)))
 
     def run(
         self,
@@ -188,42 +191,35 @@ class Door:
             replies = _sent(client, [("EVALSHA", script.digest, *rest), *following], atomic=False)
             if isinstance(replies[0], _driver().exceptions.NoScriptError):
                 replies = _sent(client, [("EVAL", script.text, *rest), *following], atomic=False)
-            return replies
+            return _checked(replies)
 
-        replies = self._once_more(send)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                with translated(self.target):
-                    raise reply
-        return replies
+        return self._once_more(send)
 
     def _once_more(self, work: Callable[[Redis], Value]) -> Value:
         with translated(self.target):
+            may_repeat = self._repeats and self._client is not None
             try:
                 return self._do(work)
-            except _driver().exceptions.ConnectionError:
-                was_connected = self._client is not None
-                self.close()
-                if was_connected and self._repeats:
-                    return self._do(work)
-                raise
+            except _driver().RedisError as error:
+                is_broken = may_repeat and isinstance(error, _driver().exceptions.ConnectionError)
+                if not is_broken and _word_of(error) not in _ELSEWHERE:
+                    raise
+            return self._do(work)
 
     def _do(self, work: Callable[[Redis], Value]) -> Value:
         redis = _driver()
-        client = self._client
-        if client is None:
-            client = redis.Redis(connection_pool=self.target.pool(self._socket_timeout))
-            client.response_callbacks.clear()
+        if self._client is None:
+            self._client = redis.Redis(connection_pool=self.target.pool(self._socket_timeout))
+            self._client.response_callbacks.clear()
         try:
-            value = work(client)
+            return work(self._client)
         except redis.RedisError as error:
-            if _word_of(error) in _MOVED:
-                self.target.look_again()
-                self._client = client
+            is_elsewhere = _word_of(error) in _ELSEWHERE
+            if is_elsewhere or not isinstance(error, redis.ResponseError):
                 self.close()
+            if is_elsewhere:
+                self.target.look_again()
             raise
-        self._client = client
-        return value
 
     def close(self) -> None:
         """Let go of the connection; the next use opens another."""
@@ -237,6 +233,13 @@ def _sent(client: Redis, commands: Sequence[Sequence[Argument]], *, atomic: bool
         for command in commands:
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # the driver's
         return pipeline.execute(raise_on_error=False)
+
+
+def _checked(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
 
 
 @contextmanager

@@ -99,12 +99,13 @@ class Trimming:
 
     def step(self, bounds: Bounds, *, at_least: int = 1) -> KindStats:
         """Remove the oldest that go, some thousand at most; nothing, once fewer than ``at_least`` do."""
-        columns = next(walk(self._door, self._keys.stream(bounds.kind), None, bounds.first, step=STEP), [])
-        measured = Measured()
-        measured.add(columns)
-        if len(columns) < at_least or not self._trim(bounds.kind, columns, measured.stats.bytes):
-            return KindStats()
-        return measured.stats
+        stream = self._keys.stream(bounds.kind)
+        while len(columns := next(walk(self._door, stream, None, bounds.first, step=STEP), [])) >= at_least:
+            measured = Measured()
+            measured.add(columns)
+            if self._trim(bounds.kind, columns, measured.stats.bytes):
+                return measured.stats
+        return KindStats()
 
     def _trim(self, kind: RecordKind, columns: Sequence[Column], size: int) -> int:
         floors: dict[str, int] = {}
@@ -141,8 +142,9 @@ class Trimming:
             last = columns[-1].id
         keys = self._keys.meta, self._keys.stream(kind)
         arguments = kind.value, str(last), records, size, int(ahead), int(behind)
-        self._door.run(RECKON, keys, arguments)
-        _log.warning("%s was changed by another program; it was counted anew", self._keys.stream(kind))
+        (is_taken,) = self._door.run(RECKON, keys, arguments)
+        if is_taken:
+            _log.warning("%s was changed by another program; it was counted anew", self._keys.stream(kind))
 
 
 def needed_from(door: Door, stream: str) -> StreamId | None:

@@ -47,6 +47,7 @@ class Upkeep:
         self._metrics = metrics
         self._least = least
         self._hurry = hurry
+        self._has_failed = False
 
     def run(self) -> None:
         """Do a part of what is to be done, a few milliseconds of the server's time."""
@@ -57,8 +58,12 @@ class Upkeep:
             if not self._policy.is_unlimited:
                 self._trim()
         except PersistenceError as error:
-            self._metrics.add("compaction_errors")
-            _log.error("retention was not carried out: %s", error)
+            if not self._has_failed:  # of one outage once
+                self._metrics.add("compaction_errors")
+                _log.error("retention was not carried out: %s", error)
+            self._has_failed = True
+        else:
+            self._has_failed = False
 
     def _trim(self) -> None:
         removal = Removal(self._clock.now(), MAX_SHARE_BY_AGE)

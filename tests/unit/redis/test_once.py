@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
 from papyra.exceptions import AppendError, RecordConflictError, StoreUnavailableError
 from papyra.persistence.models import EventType, LossNote, RecordKind
@@ -17,77 +13,11 @@ from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.state import StoreCondition
 from papyra.testing.promises.harness import everything
 from papyra.testing.records import INCARNATION, OTHER_INCARNATION, event, letter, numbers
-from tests.unit.redis.stores import DEDUP, EVENTS, META, mine, opened, seen
+from tests.unit.redis.proxy import proxied
+from tests.unit.redis.stores import DEDUP, EVENTS, mine, opened, seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.unit.redis.conftest import Server
-
-
-class Proxy:
-    """Passes bytes on; the next replies it was told to drop end their connection instead."""
-
-    def __init__(self, behind: str) -> None:
-        self._behind = behind
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
-        self.drop_after: bytes | None = None
-        self.times = 0
-        self._open: list[socket.socket] = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self._behind)
-            self._open += [client, server]
-            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
-
-    def _serve(self, client: socket.socket, server: socket.socket) -> None:
-        is_marked = threading.Event()
-
-        def answer() -> None:
-            while data := _received(server):
-                if is_marked.is_set():
-                    break
-                client.sendall(data)
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-
-        threading.Thread(target=answer, daemon=True).start()
-        while data := _received(client):
-            if self.drop_after is not None and self.drop_after in data and self.times:
-                self.times -= 1
-                is_marked.set()
-            server.sendall(data)
-        server.close()
-
-    def close(self) -> None:
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
-def _received(end: socket.socket) -> bytes:
-    try:
-        return end.recv(1 << 20)
-    except OSError:
-        return b""
-
-
-@contextmanager
-def proxied(server: Server) -> Iterator[Proxy]:
-    proxy = Proxy(str(server.folder / "socket"))
-    try:
-        yield proxy
-    finally:
-        proxy.close()
 
 
 async def test_a_reply_that_is_lost_once_is_not_noticed_and_nothing_stands_twice(server: Server) -> None:
@@ -276,130 +206,3 @@ async def test_what_retention_removed_does_not_come_back_late_or_by_a_repeat(ser
         assert await seen(store) == [3]
         await store.append(mine(6))
         assert not (await store.scan()).has_anomalies
-
-
-async def test_a_full_server_says_so_takes_nothing_and_works_again(server: Server) -> None:
-    with server.client() as client:
-        async with opened(server.url) as store:
-            await store.append(mine(1))
-            client.config_set("maxmemory", 1)
-            try:
-                with pytest.raises(StoreUnavailableError, match="out of memory"):
-                    await store.append(mine(2, 3))
-                assert await seen(store) == [1]
-                await store.compact(RetentionPolicy(max_records=0))
-            finally:
-                client.config_set("maxmemory", 0)
-            await store.append(mine(2, 3))
-            assert await seen(store) == [2, 3]
-            assert not (await store.scan()).has_anomalies
-
-
-async def test_a_replica_takes_nothing_and_is_named(server: Server) -> None:
-    with server.client() as client:
-        client.replicaof("127.0.0.1", 1)
-        try:
-            async with opened(server.url) as store:
-                with pytest.raises(StoreUnavailableError, match="replica"):
-                    await store.append(mine(1))
-        finally:
-            client.replicaof("NO", "ONE")
-
-
-async def test_waiting_for_more_replicas_than_there_are_acknowledges_nothing(server: Server) -> None:
-    async with opened(server.url, durability="wait", wait_replicas=1, wait_milliseconds=50) as store:
-        with pytest.raises(StoreUnavailableError, match="0 of 1 replicas"):
-            await store.append(mine(1))
-    async with opened(server.url) as store:
-        await store.append(mine(1, 2))
-        assert await seen(store) == [1, 2]
-
-
-async def test_waiting_for_a_sync_of_a_server_that_makes_none_acknowledges_nothing(server: Server) -> None:
-    async with opened(server.url, durability="waitaof", wait_milliseconds=50) as store:
-        with pytest.raises(StoreUnavailableError, match=r"appendonly|WAITAOF"):
-            await store.append(mine(1))
-
-
-async def test_a_synced_server_that_is_killed_has_every_acknowledged_record(own_server: Server) -> None:
-    with own_server.client() as client:
-        client.config_set("appendonly", "yes")
-        client.config_set("save", "")
-    own_server.options = ("--appendonly", "yes")
-    async with opened(own_server.url, durability="waitaof", wait_milliseconds=10_000) as store:
-        for first in range(1, 101, 10):
-            await store.append(mine(*range(first, first + 10)))
-    own_server.kill()
-    own_server.start()
-    async with opened(own_server.url) as store:
-        assert await seen(store) == list(range(1, 101))
-
-
-@pytest.mark.parametrize("key", [EVENTS, DEDUP, META])
-async def test_a_key_of_another_kind_is_told_and_left_alone(server: Server, key: str) -> None:
-    with server.client() as client:
-        client.set(key, "somebody's")
-        async with opened(server.url) as store:
-            with pytest.raises(Exception, match="something else than papyra"):
-                await store.append(mine(1))
-        assert client.get(key) == b"somebody's"
-
-
-async def test_two_systems_under_one_prefix_do_not_see_each_other(server: Server) -> None:
-    async with opened(server.url, system_id="orders") as orders, opened(server.url, system_id="pay") as pay:
-        await orders.append(mine(1))
-        await pay.append([event(7)])
-        assert numbers(await everything(orders)) == [1]
-        assert numbers(await everything(pay)) == [7]
-
-
-async def test_a_system_that_begins_under_anothers_keys_is_warned_of(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with opened(server.url) as store:
-        await store.append([event(1, event_type=EventType.SYSTEM_STARTED, system_id="payments")])
-        await store.append([event(2, system_id="payments")])
-        (said,) = [record for record in caplog.records if "payments" in record.getMessage()]
-        assert "system_id" in said.getMessage()
-        assert any("payments" in warning for warning in (await store.scan()).warnings)
-
-
-async def test_a_wrong_password_is_never_repeated(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    secret = "hunter2-never-shown"  # noqa: S105  # it is what must not be shown
-    with server.client() as client:
-        client.acl_setuser("ana", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])
-        url = server.url.replace("unix://", f"unix://ana:{secret}@")
-        async with opened(url) as store:
-            assert secret not in repr(store.config)
-            for use in (store.append(mine(1)), store.scan(), store.stats()):
-                with pytest.raises(StoreUnavailableError) as caught:
-                    await use
-                error: BaseException | None = caught.value
-                assert "user or password" in str(error)
-                while error is not None:
-                    assert secret not in str(error) + repr(error)
-                    error = error.__cause__
-        client.acl_deluser("ana")
-    assert secret not in caplog.text
-
-
-async def test_a_server_that_is_not_there_is_told_and_met_again(own_server: Server) -> None:
-    own_server.kill()
-    async with opened(own_server.url) as store:
-        for use in (store.append(mine(1)), store.scan(), store.stats(), store.list_events()):
-            with pytest.raises(StoreUnavailableError, match="does not answer"):
-                await use
-        own_server.start()
-        await store.append(mine(1))
-        assert await seen(store) == [1]
-
-
-def test_a_ready_client_lends_its_way_and_not_its_connections(server: Server) -> None:
-    async def use() -> None:
-        with redis.Redis.from_url(server.url, decode_responses=True) as client:
-            async with opened("redis://nowhere:1/0", client=client) as store:
-                await store.append(mine(1))
-                assert await seen(store) == [1]
-            assert client.ping()
-
-    asyncio.run(use())

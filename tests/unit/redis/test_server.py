@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,12 +12,16 @@ import pytest
 from papyra.exceptions import ConfigurationError, StoreUnavailableError
 from papyra.persistence._redis.server import Demand, Said, judge
 from papyra.persistence.backends.redis import RedisStreamsConfig
+from papyra.persistence.models import RecordKind
+from papyra.persistence.query import RecordQuery
+from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.startup import DEFAULT_STARTUP, StartupVerdict, run_startup_check
-from tests.unit.redis.stores import EVENTS, mine, opened
+from tests.unit.redis.stores import EVENTS, QUARANTINE, mine, opened
 
 if TYPE_CHECKING:
     from tests.unit.redis.conftest import Server
 
+ROOT = Path(__file__).resolve().parents[3]
 SOUND = {"redis_version": "7.2.4", "role": "master", "maxmemory": "0", "used_memory": "1000000"}
 KEEPS = {"appendonly": "yes", "save": "", "maxmemory-policy": "noeviction"}
 
@@ -76,6 +83,28 @@ async def test_a_server_whose_config_is_forbidden_is_used_and_doubted(server: Se
         async with opened(server.url.replace("unix://", "unix://ana:pw@")) as store:
             await store.append(mine(1))
             assert any("CONFIG" in warning for warning in (await store.scan()).warnings)
+        client.acl_deluser("ana")
+
+
+async def test_the_rights_that_the_page_asks_for_are_enough(server: Server) -> None:
+    page = (ROOT / "docs/reference/redis.md").read_text(encoding="utf-8")
+    said = " ".join(re.findall(r"An ACL user needs `([^`]*)` and `([^`]*)`", page, re.DOTALL)[0])
+    pattern, *commands = said.replace("PREFIX:{SYSTEM}", "papyra:{orders}").split()
+    with server.client() as client:
+        client.acl_setuser(
+            "ana", enabled=True, passwords=["+pw"], keys=[pattern.lstrip("~")], commands=["-@all", *commands]
+        )
+        async with opened(server.url.replace("unix://", "unix://ana:pw@")) as store:
+            await store.append(mine(1, 2, 4))
+            client.xadd(EVENTS, {"noise": "1"})
+            client.xgroup_create(EVENTS, "readers", id="$")
+            await store.recover(QUARANTINE)
+            await store.compact(RetentionPolicy(max_records=3))
+            assert not (await store.scan()).has_anomalies
+            await store.stats()
+            assert len([entry async for entry in store.quarantined()]) == 2
+            async with aclosing(store.follow(RecordQuery(kind=RecordKind.EVENT))) as following:
+                assert (await anext(following)).seq
         client.acl_deluser("ana")
 
 
