@@ -62,7 +62,10 @@ ACKNOWLEDGE = Script("""
 -- KEYS: stream. ARGV: group, ids. Returns how many were pending, the smallest id that still is, or else the
 -- last that was delivered.
 local acknowledged = 0
-for at = 2, #ARGV do acknowledged = acknowledged + redis.call('XACK', KEYS[1], ARGV[1], ARGV[at]) end
+for at = 2, #ARGV, 1000 do
+  local ids = {unpack(ARGV, at, math.min(at + 999, #ARGV))}
+  acknowledged = acknowledged + redis.call('XACK', KEYS[1], ARGV[1], unpack(ids))
+end
 local smallest = redis.call('XPENDING', KEYS[1], ARGV[1])[2]
 if smallest then return {acknowledged, smallest, ''} end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do

@@ -15,6 +15,7 @@ from papyra.persistence._redis import server
 from papyra.persistence._redis.bounds import Keeper
 from papyra.persistence._redis.config import RedisStreamsConfig
 from papyra.persistence._redis.connecting import Door
+from papyra.persistence._redis.consumer import Consumer
 from papyra.persistence._redis.entries import FIRST
 from papyra.persistence._redis.following import Waiting
 from papyra.persistence._redis.grouped import GroupedPersistence
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from papyra.persistence.retention import RetentionPolicy
 
 __all__ = [
+    "Consumer",
     "RedisConsumerGroupConfig",
     "RedisStreamEntry",
     "RedisStreamsConfig",
