@@ -12,10 +12,11 @@ from papyra.exceptions import ConfigurationError
 from papyra.node import this_node
 from papyra.persistence._redis.connecting import Door
 from papyra.persistence._redis.consumer import Consumer, Sharing
-from papyra.persistence._redis.entries import FIRST, StreamId
-from papyra.persistence._redis.groups import Group, check_group
+from papyra.persistence._redis.entries import FIRST
+from papyra.persistence._redis.groups import Group, GroupMissingError, check_group
 from papyra.persistence._redis.keys import STREAMS
 from papyra.persistence._redis.places import ReadingPlace
+from papyra.persistence._redis.reading import place_of
 from papyra.persistence.base import BasePersistence
 from papyra.persistence.models import RecordKind, as_word
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from papyra.clock import Clock
     from papyra.persistence._redis.config import RedisStreamsConfig
+    from papyra.persistence._redis.entries import StreamId
     from papyra.persistence._redis.groups import (
         Given,
         PendingSummary,
@@ -77,14 +79,18 @@ class GroupedPersistence(BasePersistence):
         _check_named(cfg)
         wanted = self._group(kind, cfg.group)
         sharing = self._member(wanted, cfg, as_kind(kind))
-        if cfg.ensure_group:
-            await sharing.read(partial(wanted.create, start_id=cfg.start_id))
         if read_id == ">":
-            given = await sharing.read(partial(wanted.read_new, cfg=cfg, block_ms=cfg.block_ms))
+            ask = partial(wanted.read_new, cfg=cfg, block_ms=cfg.block_ms)
         else:
-            after = StreamId.of((read_id if "-" in read_id else f"{read_id}-0").encode())
-            resume = partial(wanted.resume, cfg=cfg, after=after, count=cfg.count, counts=1)
-            given = await sharing.read(resume)
+            after = place_of(read_id if "-" in read_id else f"{read_id}-0") or FIRST
+            ask = partial(wanted.resume, cfg=cfg, after=after, count=cfg.count, counts=1)
+        try:
+            given = await sharing.read(ask)
+        except GroupMissingError:
+            if not cfg.ensure_group:
+                raise
+            await sharing.read(partial(wanted.create, start_id=cfg.start_id))
+            given = await sharing.read(ask)
         return tuple(given.entries)
 
     async def claim(

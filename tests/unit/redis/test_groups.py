@@ -55,6 +55,9 @@ async def test_consume_acknowledge_claim_and_summary(valkey: RedisPlace) -> None
         }
         assert numbers(list(await store.consume(kind="events", cfg=TWO))) == list(range(5, 11))
         assert await store.consume(kind="events", cfg=TWO) == ()
+        with valkey.client() as client:
+            client.xgroup_destroy(EVENTS, "readers")
+        assert numbers(list(await store.consume(kind="events", cfg=TWO))) == list(range(1, 11))
 
 
 async def test_an_entry_has_the_record_and_the_data_it_was_stored_as(valkey: RedisPlace) -> None:
@@ -162,6 +165,8 @@ async def test_what_cannot_be_asked_is_told(valkey: RedisPlace) -> None:
             await store.pending_summary(kind="events", group="readers")
         with pytest.raises(ConfigurationError, match="not a kind"):
             await store.ensure_consumer_group(kind="letters", group="readers")
+        with pytest.raises(InvalidQueryError, match="not a cursor"):
+            await store.consume(kind="events", cfg=ONE, read_id="first")
         with pytest.raises(ConfigurationError, match="name who asks"):
             await store.consume(kind="events", cfg=RedisConsumerGroupConfig("readers"))
         with valkey.client() as client:
