@@ -173,12 +173,13 @@ class Door:
     """One connection for one thread; opened at its first use, and anew after each time that it broke.
 
     A command whose connection broke, or whose keys are on another node, is sent once more on a fresh one, so
-    only what may be repeated goes through here.
+    only what may be repeated goes through here; or ``repeats`` is false, and of a break its caller is told.
     """
 
-    def __init__(self, target: Target, socket_timeout: float | None = None) -> None:
+    def __init__(self, target: Target, socket_timeout: float | None = None, *, repeats: bool = True) -> None:
         self.target = target
         self._socket_timeout = socket_timeout
+        self._repeats = repeats
         self._client: Redis | None = None
 
     def call(self, *command: Argument) -> Any:
@@ -209,11 +210,11 @@ class Door:
 
     def _once_more(self, work: Callable[[Redis], Value]) -> Value:
         with translated(self.target):
-            was_connected = self._client is not None
+            may_repeat = self._repeats and self._client is not None
             try:
                 return self._do(work)
             except _driver().RedisError as error:
-                is_broken = was_connected and isinstance(error, _driver().exceptions.ConnectionError)
+                is_broken = may_repeat and isinstance(error, _driver().exceptions.ConnectionError)
                 if not is_broken and _word_of(error) not in _ELSEWHERE:
                     raise
             return self._do(work)

@@ -15,9 +15,12 @@ from papyra.persistence._redis import server
 from papyra.persistence._redis.bounds import Keeper
 from papyra.persistence._redis.config import RedisStreamsConfig
 from papyra.persistence._redis.connecting import Door
+from papyra.persistence._redis.consumer import Consumer
 from papyra.persistence._redis.doubled import Doubled
 from papyra.persistence._redis.entries import FIRST
 from papyra.persistence._redis.following import Waiting
+from papyra.persistence._redis.grouped import GroupedPersistence
+from papyra.persistence._redis.groups import RedisConsumerGroupConfig, RedisStreamEntry
 from papyra.persistence._redis.lease import Lease
 from papyra.persistence._redis.places import ReadingPlace
 from papyra.persistence._redis.quarantine import Quarantine
@@ -29,7 +32,6 @@ from papyra.persistence._redis.trimming import Bounds, Trimming
 from papyra.persistence._redis.upkeep import SLACK_RECORDS, Upkeep, tell_forced
 from papyra.persistence._redis.writing import Writing
 from papyra.persistence.backend import Capabilities
-from papyra.persistence.base import BasePersistence, Refused
 from papyra.persistence.models import (
     CompactionReport,
     KindStats,
@@ -51,11 +53,21 @@ from papyra.persistence.upkeep import TrustedClock
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+    from papyra.persistence.base import Refused
     from papyra.persistence.entries import Entry
     from papyra.persistence.quarantined import QuarantineEntry, QuarantinePage
     from papyra.persistence.retention import RetentionPolicy
 
-__all__ = ["RedisStreamsConfig", "RedisStreamsPersistence", "StreamKind", "open_redis", "place_of_url"]
+__all__ = [
+    "Consumer",
+    "RedisConsumerGroupConfig",
+    "RedisStreamEntry",
+    "RedisStreamsConfig",
+    "RedisStreamsPersistence",
+    "StreamKind",
+    "open_redis",
+    "place_of_url",
+]
 
 Value = TypeVar("Value")
 StreamKind = Literal["events", "audits", "dead_letters"]
@@ -65,7 +77,7 @@ _MAX_SEQ = 2**53 - 1
 """The highest number that a script of the server can tell from the next."""
 
 
-class RedisStreamsPersistence(BasePersistence):
+class RedisStreamsPersistence(GroupedPersistence):
     """Keeps records in the streams of one system; several processes may write and read at once."""
 
     name: ClassVar[str] = "redis"
@@ -80,8 +92,9 @@ class RedisStreamsPersistence(BasePersistence):
         retention_policy: RetentionPolicy | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        super().__init__(retention_policy, clock=clock)
-        self._config = config = config or RedisStreamsConfig()
+        config = config or RedisStreamsConfig()
+        super().__init__(config, retention_policy, clock)
+        self._config = config
         self._keys = keys = config.keys
         self._target = config.target
         self._target.check()
@@ -344,6 +357,7 @@ class RedisStreamsPersistence(BasePersistence):
             await self._writer.aclose(self._close_writing)
         finally:
             await self._reader.aclose()
+            await self._close_groups()
 
     def _close_writing(self) -> None:
         try:
