@@ -224,6 +224,8 @@ class _Link:
         )
         try:
             self._server.connect(self._address)
+            for end in (self._client, self._server):  # the messages of a pipeline wait for no answer
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             replies.start()
             self._pass_on(self._client, self._server, self._request)
             replies.join()
