@@ -142,7 +142,8 @@ class Appender:
     def _send(
         self, runs: Sequence[Run], position: int, refusals: Refusals, *, watched: int = _MOST_WATCHED
     ) -> None:
-        watching = [Run(*stream, 1, (), 0, 0) for stream in self._tail.streams[-watched:]]
+        own, newest = {run.stream for run in runs}, self._tail.streams[-watched:]
+        watching = [Run(*stream, 1, (), 0, 0) for stream in newest if stream not in own]
         for _ in range(_MOST_TIMES):
             try:
                 known = [self._tail.known(run.stream) for run in (*runs, *watching)]
