@@ -18,6 +18,7 @@ from papyra.persistence.retention import RetentionPolicy
 from papyra.persistence.startup import PersistenceStartupConfig, PersistenceStartupMode
 from papyra.persistence.state import StoreCondition
 from papyra.system import ActorSystem
+from papyra.testing.clock import ManualClock
 from papyra.testing.promises.harness import everything
 from papyra.testing.records import OTHER_INCARNATION, event
 from tests.faults_redis.stores import REPAIR, is_sound, make_store, numbered, opened, stored, until_ok
@@ -233,6 +234,28 @@ async def test_a_recovery_sends_what_waits_before_it_looks_for_what_is_missing(
         assert store.state.is_ok
         assert (await store.stats()).waiting_records == 0
     assert sorted(one.seq for one in await stored(any_redis.url)) == list(range(1, 21))
+
+
+async def test_retention_waits_while_the_server_is_away(
+    proxy: Proxy, spill: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A try of its own would only hold up what is to be kept beside the server."""
+    clock = ManualClock()
+    config = RedisStreamsConfig(proxy.url, system_id="orders", **spill)
+    store = RedisStreamsPersistence(config, retention_policy=RetentionPolicy(max_records=2), clock=clock)
+    async with store:
+        await store.append(numbered([1]))
+        proxy.refuse()
+        await store.append(numbered([2]))
+        assert store.state.condition is StoreCondition.SPILLING
+        for _ in range(5):
+            clock.advance(10.0)
+            await store._writer.run(lambda: None)  # noqa: SLF001  # lets the upkeep have its turns
+            await store._writer.run(lambda: None)  # noqa: SLF001
+        assert "retention was not carried out" not in caplog.text
+        proxy.accept()
+        clock.advance(10.0)
+        await until_ok(store)
 
 
 async def test_what_waits_is_counted_and_named_without_a_secret(

@@ -61,6 +61,15 @@ async def test_a_sentinel_says_where_the_primary_is(start_redis: StartRedis) -> 
             each.close()
 
 
+async def test_a_socket_is_a_way_too(start_redis: StartRedis) -> None:
+    server = start_redis(unixsocket="redis.sock", unixsocketperm="777")
+    async with opened(f"unix://{server.folder}/redis.sock") as store:
+        await store.append(mine(1))
+        assert await seen(store) == [1]
+    async with opened(server.url) as store:
+        assert await seen(store) == [1]
+
+
 async def test_a_server_that_answers_too_late_has_each_record_once(start_redis: StartRedis) -> None:
     server = start_redis()
     with server.client() as client:
