@@ -58,9 +58,10 @@ soak:  ## kill the example a hundred times and look for what was lost (PAPYRA_KI
 	$(call install,test)
 	@PAPYRA_KILLS=$${PAPYRA_KILLS:-100} $(BIN)/python -m pytest -s tests/system/example/test_kill.py
 
-faults:  ## break the stores of files in every known way, and take each guard out in turn (PAPYRA_FAULTS=ci: less)
+faults:  ## break the stores in every known way, and take each guard out in turn (PAPYRA_FAULTS=ci: less)
 	$(call install,test)
 	@PAPYRA_FAULTS=$${PAPYRA_FAULTS:-whole} $(BIN)/python -m pytest -s -o faulthandler_timeout=1200 \
 	    tests/faults_files tests/system/test_kill_files.py tests/system/test_kill_spill.py \
-	    tests/contract/test_json_damage.py tests/contract/test_rotating_damage.py $(ARGS)
+	    tests/contract/test_json_damage.py tests/contract/test_rotating_damage.py \
+	    tests/faults_redis tests/django/test_same_history.py $(ARGS)
 	@$(BIN)/python tools/try_mutants.py $(MUTANTS)

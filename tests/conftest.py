@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["papyra.testing.plugin"]
+pytest_plugins = ["papyra.testing.plugin", "tests.services.plugin", "tests.services.redisfixtures"]

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django_papyra._sql.insert import Inserter
-    from django_papyra._sql.own import OwnRecords
     from django_papyra.models import DeadLetter
     from django_papyra.querysets import RecordQuerySet
     from papyra.clock import Clock
     from papyra.persistence.models import LossNote
+    from papyra.persistence.own import OwnRecords
     from papyra.persistence.retention import RetentionPolicy
 
 STEP_ROWS = 2_000

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from django_papyra._sql.insert import Inserter
-    from django_papyra._sql.own import OwnRecords
     from django_papyra._sql.scanning import Findings
     from papyra.clock import Clock
     from papyra.persistence.entries import Entry
     from papyra.persistence.models import PersistenceRecoveryConfig, ScanDepth
+    from papyra.persistence.own import OwnRecords
 
 _STEP = 200
 CAUSE_DAMAGED = "damaged"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from django_papyra._sql.insert import Inserter
-from django_papyra._sql.own import OwnRecords
 from django_papyra.mapping import stored
 from papyra.exceptions import StoreFailedError
 from papyra.persistence.models import RecordKind
+from papyra.persistence.own import OwnRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

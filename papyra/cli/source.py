@@ -40,7 +40,8 @@ def choose_source(args: Namespace, environ: Mapping[str, str]) -> Source:
     if args.path is not None:
         return Source(args.path, partial(store_from_path, args.path), ("--path", args.path))
     if args.store is not None:
-        return Source(masked(args.store), partial(_open_existing, args.store), ("--store", args.store))
+        opening = partial(_open_existing, args.store)
+        return Source(masked(args.store), opening, ("--store", masked(args.store)))
     url = environ.get(ENVIRONMENT, "")
     if url:
         return Source(masked(url), partial(_open, f"{ENVIRONMENT}: ", partial(_open_existing, url)), ())

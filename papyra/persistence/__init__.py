@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.backends.memory import InMemoryPersistence
+    from papyra.persistence.backends.redis import RedisStreamsConfig, RedisStreamsPersistence
     from papyra.persistence.contract import (
         PersistenceBackendCapabilities,
         PersistenceBackendContract,
@@ -23,6 +24,8 @@ _HOMES = {
     "PersistenceBackend": "papyra.persistence.backend",
     "PersistenceBackendCapabilities": "papyra.persistence.contract",
     "PersistenceBackendContract": "papyra.persistence.contract",
+    "RedisStreamsConfig": "papyra.persistence.backends.redis",
+    "RedisStreamsPersistence": "papyra.persistence.backends.redis",
     "backend_capabilities": "papyra.persistence.contract",
     "run_sync": "papyra.persistence.threads",
     "safe_metrics_snapshot": "papyra.persistence.contract",
@@ -34,6 +37,8 @@ __all__ = [
     "PersistenceBackend",
     "PersistenceBackendCapabilities",
     "PersistenceBackendContract",
+    "RedisStreamsConfig",
+    "RedisStreamsPersistence",
     "backend_capabilities",
     "run_sync",
     "safe_metrics_snapshot",

@@ -7,7 +7,7 @@ import inspect
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from papyra.clock import SYSTEM_CLOCK
 from papyra.exceptions import ConfigurationError
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from papyra.persistence.backend import PersistenceBackend
     from papyra.persistence.retention import RetentionPolicy
 
-_FORMS = "ndjson:PATH, segments:PATH or memory:"
+_FORMS = "ndjson:PATH, segments:PATH, redis://HOST/DB or memory:"
 _CLASSES = {
     "ndjson": "papyra.persistence.json:JsonFilePersistence",
     "segments": "papyra.persistence.backends.rotating:RotatingFilePersistence",
     "memory": "papyra.persistence.backends.memory:InMemoryPersistence",
 }
+_REDIS = "papyra.persistence.backends.redis"
 _NO_OPTIONS = frozenset({"clock", "fs"})
 """What only code can give."""
 _PATHS = frozenset({"ndjson", "segments"})
+_SERVERS = frozenset({"redis", "rediss", "unix"})
 _UNBOUNDED: dict[str, object] = {"max_files": None}
 _BESIDE = {"ndjson": r"\.lock", "segments": r"\.(lock|segments|[0-9]+)"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NO_SUCH_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NOT_HERE = {
-    "redis": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
-    "rediss": "Redis cannot be opened by this version yet; ndjson:PATH opens one file",
     "django": "a Django database is opened by manage.py, which knows the settings: "
     "python manage.py papyra_doctor, papyra_scan, papyra_recover, papyra_copy and others",
     "file": "write ndjson:PATH",
 }
 
 
-def open_store(
+def open_store(  # noqa: PLR0913  # each is for some stores
     url: str,
     *,
     retention_policy: RetentionPolicy | None = None,
@@ -52,6 +52,7 @@ def open_store(
     options: Mapping[str, object] | None = None,
     must_exist: bool = False,
     is_bounded: bool = True,
+    system_id: str | None = None,
 ) -> PersistenceBackend:
     """Return the backend that ``url`` names; raises `ConfigurationError` for one that names none.
 
@@ -59,7 +60,8 @@ def open_store(
     a home folder. With ``must_exist`` a missing store is refused, else the first append creates it.
     ``quarantine_dir`` takes the place of the folder beside the store. ``options`` are keyword arguments of
     its class, see `option_names`. Not ``is_bounded``: a tool, which lets no segment go that it does not know
-    to be too many.
+    to be too many. ``system_id`` is whose history is meant on a server that holds several, where the URL does
+    not say.
     """
     check_options(url, options or {})
     given: dict[str, object] = {"quarantine_dir": quarantine_dir, **(options or {})}
@@ -72,6 +74,12 @@ def open_store(
             path = _path_in(rest, scheme)
             given = given if is_bounded else _UNBOUNDED | given
             return _open_segments(path, retention_policy, given, must_exist=must_exist)
+        case server if server in _SERVERS:
+            config = _adapter(f"{_REDIS}:RedisStreamsConfig").from_url(
+                url, system_id=system_id, options=options
+            )
+            opening = cast("Callable[..., PersistenceBackend]", _adapter(f"{_REDIS}:open_redis"))
+            return opening(config, retention_policy, must_exist=must_exist)
         case "memory":
             if rest.strip("/"):
                 raise ConfigurationError(f"memory: takes no name, but got {masked(url)!r}")
@@ -85,6 +93,8 @@ def open_store(
 def option_names(url: str) -> tuple[str, ...]:
     """Return the options that the store of ``url`` takes; raises `ConfigurationError` for no URL."""
     scheme, _ = _parts(url)
+    if scheme in _SERVERS:
+        return cast("tuple[str, ...]", _adapter(f"{_REDIS}:RedisStreamsConfig").option_names())
     if scheme not in _CLASSES:
         return ()
     taken = inspect.signature(_backend(scheme).__init__).parameters.values()
@@ -126,6 +136,9 @@ def is_same_place(one: str, other: str) -> bool:
     """
     (scheme, _, rest), (other_scheme, _, other_rest) = (url.partition(":") for url in (one, other))
     scheme, other_scheme = scheme.lower(), other_scheme.lower()
+    if {scheme, other_scheme} <= _SERVERS:
+        of_url = _adapter(f"{_REDIS}:RedisStreamsConfig").from_url
+        return len({of_url(url).target.place for url in (one, other)}) == 1
     if not {scheme, other_scheme} <= _PATHS:
         return scheme != "memory" and (scheme, rest) == (other_scheme, other_rest)
     path, other_path = (LOCAL_FS.resolve(_path_in(text, scheme)) for text in (rest, other_rest))
@@ -178,7 +191,9 @@ class NewFile:
 
 def masked(url: str) -> str:
     """Return ``url`` without the user and password it may hold."""
-    return url if url.lower().startswith(("ndjson:", "segments:")) else re.sub(r"//.*@", "//…@", url)
+    if url.lower().startswith(("ndjson:", "segments:")):
+        return url
+    return re.sub(r"((?:user|pass)\w*=)[^&#]*", r"\1…", re.sub(r"//.*@", "//…@", url))
 
 
 def _open_file(
@@ -257,6 +272,10 @@ def _expanded(path: str, scheme: str) -> Path:
 
 
 def _backend(scheme: str) -> Callable[..., PersistenceBackend]:
+    return cast("Callable[..., PersistenceBackend]", _adapter(_CLASSES[scheme]))
+
+
+def _adapter(name: str) -> Any:
     """Import an adapter when it is opened, so that none costs anything or is missed before."""
-    module, _, member = _CLASSES[scheme].partition(":")
-    return cast("Callable[..., PersistenceBackend]", getattr(import_module(module), member))
+    module, _, member = name.partition(":")
+    return getattr(import_module(module), member)

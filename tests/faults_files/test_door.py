@@ -14,7 +14,7 @@ from papyra.persistence._files.fs import LOCAL_FS, Access
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import PersistenceRecoveryConfig, PersistenceRecoveryMode
 from papyra.persistence.retention import RetentionPolicy
-from tests.faults_files.budget import need_strace
+from tests.budget import need_strace
 from tests.faults_files.strace import look, worker
 from tests.faults_files.works import DAMAGED, NAME, SOUND, WORKS, one
 

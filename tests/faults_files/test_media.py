@@ -15,7 +15,7 @@ from papyra.persistence._files.lock import StoreLock
 from papyra.persistence.models import Record, RecordKind
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.faults import FaultyFs
-from tests.faults_files.budget import BUDGET
+from tests.budget import BUDGET
 from tests.faults_files.works import BEFORE, NAME, RUBBISH, SOUND, TORN
 from tests.unit.files.stores import (
     HEADER,

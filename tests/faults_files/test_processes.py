@@ -14,7 +14,7 @@ import pytest
 from papyra.exceptions import StoreLockedError
 from papyra.persistence import codec, run_sync
 from papyra.testing.records import event
-from tests.faults_files.budget import BUDGET
+from tests.budget import BUDGET
 from tests.faults_files.processes import (
     FORMS,
     HEAD,

@@ -8,7 +8,7 @@ from hypothesis.stateful import rule
 
 from papyra.persistence.json import JsonFilePersistence
 from papyra.persistence.models import RecordKind
-from tests.faults_files.budget import BUDGET, Budget
+from tests.budget import BUDGET, Budget
 from tests.faults_files.machine import SIZES, Id, StoreMachine, identity
 from tests.faults_files.works import NAME, open_segments
 

@@ -19,7 +19,7 @@ from papyra.exceptions import PersistenceError
 from papyra.persistence.models import Record, RecordKind
 from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from papyra.testing.records import MAKERS
-from tests.faults_files.budget import BUDGET, Budget, need_strace
+from tests.budget import BUDGET, Budget, need_strace
 from tests.faults_files.strace import CHANGING, Injection, disturbed, look, worker
 from tests.faults_files.works import (
     BATCHES,

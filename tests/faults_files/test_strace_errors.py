@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults_files.budget import BUDGET, Budget, need_strace
+from tests.budget import BUDGET, Budget, need_strace
 from tests.faults_files.strace import CHANGING, Injection, disturbed, look, worker
 from tests.faults_files.test_strace_crashes import acknowledged, check
 from tests.faults_files.works import WORKS

@@ -20,7 +20,7 @@ from papyra.persistence.query import RecordQuery
 from papyra.persistence.retention import RetentionPolicy
 from papyra.testing.clock import START, ManualClock
 from papyra.testing.promises.sharing import turns
-from tests.faults_files.budget import BUDGET
+from tests.budget import BUDGET
 from tests.faults_files.processes import HEAD, ROOT, findings, numbers_of
 from tests.faults_files.works import NAME, RUBBISH, SOUND, TORN
 from tests.unit.files.stores import REPAIR, QuickFs, fresh, known, named, numbers, opened

@@ -24,7 +24,7 @@ from papyra.persistence.models import (
     RecordKind,
 )
 from papyra.persistence.query import RecordQuery
-from tests.faults_files.budget import BUDGET
+from tests.budget import BUDGET
 from tests.system.appender import Form, record
 
 if TYPE_CHECKING:

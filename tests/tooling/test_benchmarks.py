@@ -16,12 +16,13 @@ from benchmarks import report
 from benchmarks.entries import Entry, Goal, Row
 from benchmarks.environments import Missing, environment, interpreter
 from benchmarks.meter import Meter, Stalls, expect, percentile, waits
+from benchmarks.redis_rows import REDIS_ROWS
 from benchmarks.rows import CONTENDERS, HANDLED, ROWS, all_rows
 from benchmarks.speed import Cell, Column, Measured
 from benchmarks.storage_rows import LARGE_PAGES, STORAGE
 from papyra import ActorSystem
 
-ALL_ROWS = [*ROWS, HANDLED, *STORAGE, LARGE_PAGES]
+ALL_ROWS = [*ROWS, HANDLED, *STORAGE, LARGE_PAGES, *REDIS_ROWS]
 ENTRIES = list(dict.fromkeys(entry for row in ALL_ROWS for entry in row.entries))
 ROOT = Path(__file__).resolve().parents[2]
 COLUMN = Column("3.11")
@@ -54,7 +55,7 @@ def test_recorded_messages_are_measured_as_soon_as_they_can_be_recorded() -> Non
     assert (HANDLED in all_rows()) is can
 
 
-@pytest.mark.parametrize("name", ["floors.py", "file_floors.py"])
+@pytest.mark.parametrize("name", ["floors.py", "file_floors.py", "redis_floors.py"])
 def test_a_floor_fits_in_forty_lines(name: str) -> None:
     tree = ast.parse((ROOT / "benchmarks" / name).read_text(encoding="utf-8"))
     tall = [

@@ -19,7 +19,7 @@ from papyra.persistence.state import StoreCondition
 from papyra.testing.clock import ManualClock
 from papyra.testing.faults import Crash, FaultyFs, PowerLoss
 from papyra.testing.records import EPOCH
-from tests.faults_files.budget import BUDGET, Budget
+from tests.budget import BUDGET, Budget
 from tests.unit.outage.servers import Process, Server, numbered
 
 if TYPE_CHECKING:

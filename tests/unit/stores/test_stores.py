@@ -161,10 +161,16 @@ def opened(url: str, **options: Any) -> BasePersistence:
         ("memory:name", "memory: takes no name"),
         ("segments:", "write segments:PATH"),
         ("segments://host/path", "write segments:/host/path or segments:./host/path"),
-        ("redis://localhost:6379/0", "redis: stores: Redis cannot be opened"),
+        ("redis://h:6379/0?wait_replicas=two", "a whole number"),
+        ("redis://h:6379/0?durability=wait", "set wait_replicas"),
+        ("redis://h:sixty/0", "write redis://USER:PASSWORD@HOST:PORT/DB"),
+        ("redis://h/0?system_id=a{b}", "system_id must be text without spaces and braces"),
         ("django:default", "python manage.py papyra_doctor"),
         ("file:/x", "write ndjson:PATH"),
-        ("sqlite:///x", "no kind of store is called 'sqlite'; write ndjson:PATH, segments:PATH or memory:"),
+        (
+            "sqlite:///x",
+            "no kind of store is called 'sqlite'; write ndjson:PATH, segments:PATH, redis://HOST",
+        ),
     ],
 )
 @pytest.mark.usefixtures("here")
@@ -175,7 +181,15 @@ def test_a_url_that_opens_nothing_says_what_would(url: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://ana:s3cret@host/0", "x y://ana:s3cret@host", "memory://ana:s3cret@host"]
+    "url",
+    [
+        "redis://ana:s3cret@host:port/0",
+        "redis://ana:9/s3cret@host/0",
+        "rediss://:[s3cret@host/0",
+        "redis://ana:s3cret@host/0?password=s3cret&durability=x",
+        "x y://ana:s3cret@host",
+        "memory://ana:s3cret@host",
+    ],
 )
 def test_a_refusal_never_repeats_a_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
@@ -185,6 +199,7 @@ def test_a_refusal_never_repeats_a_password(url: str) -> None:
 
 def test_masking_keeps_the_rest() -> None:
     assert masked("redis://ana:p@ss/wd@host:6379/0") == "redis://…@host:6379/0"
+    assert masked("redis://host/0?password=s3cret&db=1") == "redis://host/0?password=…&db=1"
     assert masked("redis://host:6379/0") == "redis://host:6379/0"
     assert masked("ndjson:///logs/a@b") == "ndjson:///logs/a@b"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from enum import StrEnum
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -30,11 +30,13 @@ class Budget(StrEnum):
 BUDGET = Budget(os.environ.get("PAPYRA_FAULTS", Budget.QUICK))
 
 
-def need_strace() -> None:
-    """Skip where there is no strace; the project's own CI has to have it."""
-    if shutil.which("strace") is not None:
-        return
-    reason = "there is no strace here: apt-get install strace"
+def lacking(reason: str) -> NoReturn:
+    """Skip for want of something; the project's own CI has to have everything."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def need_strace() -> None:
+    if shutil.which("strace") is None:
+        lacking("there is no strace here: apt-get install strace")
