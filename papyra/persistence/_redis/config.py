@@ -81,7 +81,7 @@ class RedisStreamsConfig:
         if self.durability == Durability.WAIT and not self.wait_replicas:
             raise ConfigurationError("durability='wait' waits for replicas: set wait_replicas to 1 or more")
         if self.compact_interval_seconds is not None:
-            check_interval(self.compact_interval_seconds)
+            check_interval("compact_interval_seconds", self.compact_interval_seconds)
         Keys(self.prefix, self.system_id, self.quarantine_prefix)
         self.outage.checked()
 
@@ -98,10 +98,7 @@ class RedisStreamsConfig:
         words = dict(parse_qsl(parts.query, keep_blank_values=True))
         given: dict[str, object] = {} if system_id is None else {"system_id": system_id}
         given |= {name: words.pop(name) for name in _WORDS if name in words}
-        try:
-            given |= {name: _number(words.pop(name)) for name in _NUMBERS if name in words}
-        except ValueError as error:
-            raise ConfigurationError(f"a Redis URL takes a number for each of {_NUMBERS}") from error
+        given |= {name: _number(name, words.pop(name)) for name in _NUMBERS if name in words}
         if "require" in words:
             given["require"] = [word for word in words.pop("require").split(",") if word]
         rest = f"?{urlencode(words)}" if words else ""
@@ -145,5 +142,8 @@ class RedisStreamsConfig:
         return frozenset(map(Demand, self.require))
 
 
-def _number(text: str) -> float:
-    return int(text) if text.isdecimal() else float(text)
+def _number(name: str, text: str) -> float:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} in a Redis URL must be a number, not {text!r:.50}") from error

@@ -187,7 +187,7 @@ class RedisStreamsPersistence(GroupedPersistence):
     async def follow(
         self, query: RecordQuery, *, poll_seconds: float = POLL_SECONDS, from_now: bool = True
     ) -> AsyncGenerator[Record, None]:
-        """Yield what `BasePersistence.follow` says, as soon as the server has it, however often it is away."""
+        """Yield what `BasePersistence.follow` says, at once and however often the server is away."""
         self._check_open()
         query = replace(query, newest_first=False)
         if from_now and query.cursor is None:

@@ -161,7 +161,7 @@ def opened(url: str, **options: Any) -> BasePersistence:
         ("memory:name", "memory: takes no name"),
         ("segments:", "write segments:PATH"),
         ("segments://host/path", "write segments:/host/path or segments:./host/path"),
-        ("redis://h:6379/0?wait_replicas=two", "a whole number"),
+        ("redis://h:6379/0?wait_replicas=two", "wait_replicas in a Redis URL must be a number, not 'two'"),
         ("redis://h:6379/0?durability=wait", "set wait_replicas"),
         ("redis://h:sixty/0", "write redis://USER:PASSWORD@HOST:PORT/DB"),
         ("redis://h/0?system_id=a{b}", "system_id must be text without spaces and braces"),
