@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from papyra.persistence._redis.entries import FIRST, StreamId
+from papyra.persistence._redis.scripts import COUNTED
 from papyra.persistence._redis.walking import STEP, walk
 from papyra.persistence.models import RecordKind
 
@@ -40,7 +41,7 @@ class Counted(NamedTuple):
 def look(door: Door, keys: Keys, kind: RecordKind) -> Counted:
     """Read the count of ``kind``, which costs nothing at any size."""
     fields = [f"{kind}:{name}" for name in ("records", "bytes", "gone", "gone_bytes", "epoch", "doubled")]
-    length, found = door.many([("XLEN", keys.stream(kind)), ("HMGET", keys.meta, *fields)], atomic=True)
+    ((length, found),) = door.run(COUNTED, [keys.stream(kind), keys.meta], fields)
     records, size, gone, gone_bytes, epoch = (int(each or 0) for each in found[:-1])
     doubled = frozenset(map(StreamId.of, (found[-1] or b"").split()))
     is_sound = length == (records if found[0] else 0)

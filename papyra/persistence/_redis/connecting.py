@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 TIMEOUT_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
 """Whoever wants to write waits for a try; long enough for one lost packet."""
-_WORD = re.compile(r"(?:^|-)([A-Z]{4,}|ASK|OOM)\b")
+_WORD = re.compile(r"(?:^|-|^unknown command ['`])([A-Z]{4,}|ASK|OOM)\b")
 _LATER = {
     "ASK": "the slot moves to another node",
     "BUSY": "a script of somebody's keeps the server busy",
@@ -44,7 +44,7 @@ _LATER = {
     "NOREPLICAS": "too few replicas are there",
     "READONLY": "the server is a replica and takes no writes",
     "TRYAGAIN": "the slot moves to another node",
-    "WAITAOF": "the server does not do what durability='waitaof' asks of it: set appendonly yes",
+    "WAITAOF": "durability='waitaof' asks for Redis 7.2 or later, with appendonly yes",
     "WRONGPASS": "the server refuses this user or password",
 }
 _FORM = (
@@ -186,10 +186,6 @@ class Door:
         """Send one command and return its reply as the server gives it."""
         return self._once_more(lambda client: client.execute_command(*command))  # type: ignore[no-untyped-call]
 
-    def many(self, commands: Sequence[Sequence[Argument]], *, atomic: bool = False) -> list[Any]:
-        """Send several in one go and return the reply of each."""
-        return self._once_more(lambda client: _checked(_sent(client, commands, atomic=atomic)))
-
     def run(
         self,
         script: Script,
@@ -201,9 +197,9 @@ class Door:
 
         def send(client: Redis) -> list[Any]:
             rest = (len(keys), *keys, *arguments)
-            replies = _sent(client, [("EVALSHA", script.digest, *rest), *following], atomic=False)
+            replies = _sent(client, [("EVALSHA", script.digest, *rest), *following])
             if isinstance(replies[0], _driver().exceptions.NoScriptError):
-                replies = _sent(client, [("EVAL", script.text, *rest), *following], atomic=False)
+                replies = _sent(client, [("EVAL", script.text, *rest), *following])
             return _checked(replies)
 
         return self._once_more(send)
@@ -240,8 +236,8 @@ class Door:
             client.connection_pool.disconnect()
 
 
-def _sent(client: Redis, commands: Sequence[Sequence[Argument]], *, atomic: bool) -> list[Any]:
-    with client.pipeline(transaction=atomic) as pipeline:
+def _sent(client: Redis, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # the driver's
         return pipeline.execute(raise_on_error=False)

@@ -128,6 +128,11 @@ return checksum
 """
 )
 
+COUNTED = Script("""
+-- KEYS: a stream, meta. ARGV: names of counts. Returns its length and those; a full server runs this, too.
+return {redis.call('XLEN', KEYS[1]), redis.call('HMGET', KEYS[2], unpack(ARGV))}
+""")
+
 LEARN = Script("""
 -- KEYS: dedup. ARGV: fields and numbers, of all that is stored. What is known already stays if it is higher.
 for at = 1, #ARGV, 2 do
