@@ -287,6 +287,15 @@ async def test_other_bytes_than_were_sealed_are_told_though_every_line_is_sound(
     await is_clean_after_repair(path)
 
 
+@pytest.mark.parametrize("end", [b"", b"\x1a", b"\r\n", b"\n\n"])
+async def test_a_footer_whose_line_ends_otherwise_leaves_no_blank_line(path: Path, end: bytes) -> None:
+    first = (await filled(path))[0]
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-1] + end)
+    await is_clean_after_repair(path)
+    assert first.read_bytes() == whole
+
+
 @pytest.mark.parametrize("footer", [b"", b'{"seq":0,"kind":"footer"}\n', b"not one at all\n"])
 async def test_a_footer_that_is_none_is_told_and_written_again(path: Path, footer: bytes) -> None:
     events = await filled(path)
