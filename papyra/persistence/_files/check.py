@@ -244,13 +244,17 @@ class FileCheck:
 
     def refuse_footer(self, detail: str) -> None:
         """Take the footer for one that tells nothing true."""
+        piece = self.leave_footer_out(PersistenceAnomalyType.BAD_FOOTER)
+        self._find(piece, PersistenceAnomalyType.BAD_FOOTER, detail)
+
+    def leave_footer_out(self, reason: str) -> Piece:
+        """Let a repair take the footer away, with the end that its line was to get where it has none."""
         assert self.footer is not None  # noqa: S101  # the caller asked
-        piece, _ = self.footer
-        self.footer = None
-        self.findings.add(
-            PersistenceAnomalyType.BAD_FOOTER, detail, offset=piece.offset, length=len(piece.text)
-        )
-        self.edits.remove_line(piece.offset, len(piece.text), piece.ending, PersistenceAnomalyType.BAD_FOOTER)
+        (piece, _), self.footer = self.footer, None
+        self.edits.remove_line(piece.offset, len(piece.text), piece.ending, reason)
+        if not piece.ending:
+            self.edits.withdraw_inserts({piece.end})
+        return piece
 
     def _unreadable(self, piece: Piece) -> None:
         if piece.offset == self._junk_end and not piece.is_line:  # the next part of an endless line

@@ -313,5 +313,4 @@ def complete_edits(file: FileScan, header_of: Callable[[FileScan], bytes]) -> Ed
 def remove_footer(file: FileScan) -> None:
     """Leave the footer out, which tells of what is changed now."""
     if file.check.footer is not None:
-        (piece, _), file.check.footer = file.check.footer, None
-        file.check.edits.remove_line(piece.offset, len(piece.text), piece.ending, RETENTION)
+        file.check.leave_footer_out(RETENTION)

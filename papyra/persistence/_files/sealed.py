@@ -88,7 +88,7 @@ def judge_seal(file: SegmentScan, source: Source, depth: ScanDepth) -> None:
         return
     if file.is_read:
         file.footer_line = None if check.footer is None else check.footer[1]
-    file.wants_footer = file.following is not None or file.footer_line is not None
+    file.wants_footer = file.following is not None or _is_sealed(file)
     file.may_be_dropped = file.following is not None
     if file.is_whole and check.header is None and not check.has_lost_header and check.records:
         check.has_lost_header = True
@@ -99,6 +99,13 @@ def judge_seal(file: SegmentScan, source: Source, depth: ScanDepth) -> None:
         _judge_footer(file, file.footer_line, source, depth)
     elif file.wants_footer and file.footer_line is None:
         _tell_of_none(file, has_told=has_told)
+
+
+def _is_sealed(file: SegmentScan) -> bool:
+    """Whether it has a footer that stands where it says; a writer adds to a file whose footer does not."""
+    if file.footer_line is None or file.check.footer is None:
+        return file.footer_line is not None
+    return file.check.footer[0].offset == file.footer_line.bytes
 
 
 def _judge_footer(file: SegmentScan, footer: Footer, source: Source, depth: ScanDepth) -> None:

@@ -287,6 +287,26 @@ async def test_other_bytes_than_were_sealed_are_told_though_every_line_is_sound(
     await is_clean_after_repair(path)
 
 
+async def test_the_note_of_a_loss_outlives_a_footer_that_stands_in_the_wrong_place(path: Path) -> None:
+    first, *_, last = await filled(path)
+    footer = first.read_bytes().splitlines(keepends=True)[-1]
+    with last.open("ab") as file:
+        file.write(codec.encode_record(event(25), incarnation=INCARNATION, seq=25))
+        file.write(footer[:77] + b"\n" + footer)
+    report = await is_clean_after_repair(path)
+    assert [(note.first, note.last) for note in report.losses] == [(21, 24)]
+    assert await seqs(path) == [*range(1, 21), 25]
+
+
+@pytest.mark.parametrize("end", [b"", b"\x1a", b"\r\n", b"\n\n"])
+async def test_a_footer_whose_line_ends_otherwise_leaves_no_blank_line(path: Path, end: bytes) -> None:
+    first = (await filled(path))[0]
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-1] + end)
+    await is_clean_after_repair(path)
+    assert first.read_bytes() == whole
+
+
 @pytest.mark.parametrize("footer", [b"", b'{"seq":0,"kind":"footer"}\n', b"not one at all\n"])
 async def test_a_footer_that_is_none_is_told_and_written_again(path: Path, footer: bytes) -> None:
     events = await filled(path)
