@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tests.services.proxy import Proxy
 from tests.services.redisserver import HOST, Login, client_of
 
 if TYPE_CHECKING:
+    from papyra.persistence.backends.redis import RedisStreamsPersistence
     from tests.services.redisfixtures import StartRedis
     from tests.services.redisserver import RedisPlace, RedisServer
 
@@ -170,6 +172,14 @@ async def test_a_server_that_wants_more_replicas_first_is_told(start_redis: Star
     assert await is_sound(server.url, numbered([1, 2]))
 
 
+async def is_acknowledged(store: RedisStreamsPersistence, wanted: list[int]) -> bool:
+    try:
+        await store.append(numbered(wanted))
+    except StoreUnavailableError:
+        return False
+    return True
+
+
 async def test_durability_that_waits_for_a_replica_acknowledges_nothing_without_one(
     start_redis: StartRedis,
 ) -> None:
@@ -180,7 +190,9 @@ async def test_durability_that_waits_for_a_replica_acknowledges_nothing_without_
             await store.append(numbered([1]))
         replica = start_redis(replicaof=f"{HOST} {primary.port}")
         replica.log.wait_for("REPLICA sync: Finished with success")
-        await store.append(numbered([1, 2]))
+        async with asyncio.timeout(30):
+            while not await is_acknowledged(store, [1, 2]):  # the replica begins to answer a while after
+                pass
     assert await is_sound(primary.url, numbered([1, 2]))
 
 
