@@ -80,13 +80,14 @@ async def test_a_full_disk_is_told_and_appends_work_again_once_there_is_room(
 async def test_a_disk_that_is_full_from_the_start_leaves_nothing_torn(
     path: Path, fs: FaultyFs, room: int
 ) -> None:
+    batch = [fresh(number) for number in range(1, 10)]
     fs.fill(room)
     async with opened(path, fs=fs) as store:
         with pytest.raises(StoreFullError):
-            await store.append([fresh(1), fresh(2)])
+            await store.append(batch)
         fs.fill(None)
-        await store.append([fresh(1), fresh(2)])
-    assert await numbers(path) == [1, 2]
+        await store.append(batch)
+    assert await numbers(path) == list(range(1, 10))
     assert await named(path) == []
 
 
